@@ -1,0 +1,153 @@
+"""What comes in and what goes out, as values: records, readings, rejects, events, updates, and the protocols of both ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+
+from twin_engine.ports import Float, Int, Port, Spec
+
+Position: TypeAlias = Any  # what JSON can hold; None is the beginning
+
+
+class Reason(StrEnum):
+    """Why a sample or a record did not reach a twin. Every drop is counted under one of these."""
+
+    NOT_FINITE = "not_finite"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"  # same time, another value: the first is kept
+    LATE = "late"
+    CLOCK_JUMP = "clock_jump"
+    OFF_GRID = "off_grid"
+    OUT_OF_RANGE = "out_of_range"
+    QUARANTINED = "quarantined"
+    WRONG_UNIT = "wrong_unit"
+    UNKNOWN_CHANNEL = "unknown_channel"
+    UNKNOWN_ASSET = "unknown_asset"
+    MALFORMED = "malformed"
+    NOT_UTF8 = "not_utf8"
+    TOO_LARGE = "too_large"
+    NUMERICS = "numerics"  # a row failed inside a stage and began anew
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Decoded samples of one asset.
+
+    channels: names, ``values`` float64 ``(channel, sample)``. times: int64 ``(sample,)``, ns UTC. position: the source's place just after this reading.
+    arrival: ns UTC when it was logged (0: take the newest event time, as a file replayed does). units: one a channel, or empty when unstated.
+    """
+
+    asset: str
+    channels: tuple[str, ...]
+    times: Int
+    values: Float
+    position: Position = None
+    arrival: int = 0
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A bad input as a value: goes to the dead letter with its bytes."""
+
+    reason: Reason
+    detail: str
+    source: str
+    raw: bytes
+    position: Position = None
+    asset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing arrived within a tenth of a second or so: lets the loop look at its clock."""
+
+    position: Position = None
+
+
+Item: TypeAlias = Reading | Reject | Idle
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where readings come from. ``live`` sources go on by themselves and cannot be replayed; others yield the same items from a position."""
+
+    live: bool
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Yield what comes after the position (None: from the beginning), each item with the position after it. Ends at the end."""
+        ...
+
+    def acknowledge(self, position: Position) -> None:
+        """Everything up to the position is in a saved snapshot."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
+    """Something that happened to an asset. Times are ns UTC here, ISO 8601 with ns as a JSON line.
+
+    The id is the same whenever the same input makes the same event; the highest revision of an id wins; ``final`` says that none follows.
+    channels: name -> weight in 0..1, the largest first.
+    """
+
+    id: str
+    twin: str
+    asset: str
+    stage: str
+    kind: str
+    severity: str  # "info", "warning", "critical"
+    start: int
+    peak: int
+    end: int
+    score: float
+    p_value: float
+    channels: dict[str, float]
+    revision: int = 0
+    final: bool = True
+    frequency: float | None = None
+    bandwidth: float | None = None
+    snr: float | None = None
+    class_: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one step of a fleet gave. outputs: ``"stage.port"`` -> block or marks; streams too under ``"stream"``. assets: name of each fleet row."""
+
+    twin: str
+    assets: Sequence[str]
+    outputs: Mapping[str, Port]
+    specs: Mapping[str, Spec]
+    events: Sequence[Event] = field(default_factory=tuple)
+    until: int = 0  # ns UTC, the newest event time that the step covered
+    arrival: int = 0  # ns UTC, when the newest input of the step arrived
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where updates go. Opened at the position of a snapshot (None: begin anew), to which a file is cut back."""
+
+    def open(self, position: Position) -> None:
+        """Get ready; raises SinkError."""
+        ...
+
+    def write(self, update: Update) -> None:
+        """Take an update; may keep it in memory until flush."""
+        ...
+
+    def flush(self) -> Position:
+        """Make all that was written durable and return the position after it."""
+        ...
+
+    def close(self) -> None:
+        """Flush and give back what is held."""
+        ...
