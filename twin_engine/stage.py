@@ -45,11 +45,13 @@ class Stage(ABC):
     """A step of a twin, configured in seconds and hertz. Subclasses are frozen dataclasses.
 
     ``INPUTS`` names the fields that hold references to streams or stages (``"strain"``, ``"white"``, ``"white.psd"``), as a
-    string, a tuple of strings (roles ``name.0``, ``name.1``) or None (absent). ``VERSION`` is raised when the meaning of the state changes.
+    string, a tuple of strings (roles ``name.0``, ``name.1``) or None (absent). ``VERSION`` is raised when the meaning of the state changes. ``UNITS``
+    names, by role, the unit that an input must be convertible to; roles that are not named take any.
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("source",)
     VERSION: ClassVar[int] = 1
+    UNITS: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,0 +1,109 @@
+"""Samples of one stream of one asset that have arrived and are not yet cut into hops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from twin_engine.ports import Bool, Float, Int
+from twin_engine.records import Reason
+
+NEVER = -(2**62)
+
+
+class StreamBuffer:
+    """A window of the epoch's grid: cells are filled once, in any order, and taken from the front.
+
+    base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top ``(channel,)``: one past the newest index
+    filled. hold: samples for which the last valid value stays true on cells that nothing filled.
+    """
+
+    def __init__(self, channels: int, hold: int) -> None:
+        self.base = NEVER
+        self.hold = hold
+        self.values: Float = np.zeros((channels, 0))
+        self.filled: Bool = np.zeros((channels, 0), bool)
+        self.valid: Bool = np.zeros((channels, 0), bool)
+        self.top: Int = np.full(channels, NEVER)
+        self.last: Float = np.zeros(channels)  # newest valid value that was taken, and its index, for hold
+        self.last_index: Int = np.full(channels, NEVER)
+
+    def put(self, channels: Int, index: Int, values: Float, ok: Bool) -> dict[Reason, int]:
+        """Fill cells: ``values``, ``ok`` are ``(channel, sample)``, ``index`` ``(sample,)``. Return the samples dropped, by reason."""
+        dropped: dict[Reason, int] = {}
+        late = index < self.base
+        if late.any():
+            dropped[Reason.LATE] = int(late.sum()) * len(channels)
+            index, values, ok = index[~late], values[:, ~late], ok[:, ~late]
+        if not index.size:
+            return dropped
+        if index.size > 1 and (np.diff(index) <= 0).any():
+            index, values, ok = self._first_kept(index, values, ok, dropped)
+        self._grow(int(index[-1]) + 1)
+        at = (channels[:, None], (index - self.base)[None, :])
+        there = self.filled[at]
+        if there.any():
+            same = (values == self.values[at]) | (~ok & ~self.valid[at])
+            _add(dropped, Reason.DUPLICATE, int((there & same).sum()))
+            _add(dropped, Reason.CONFLICT, int((there & ~same).sum()))
+            values, ok = np.where(there, self.values[at], values), np.where(there, self.valid[at], ok)
+        self.values[at], self.valid[at], self.filled[at] = values, ok, True
+        self.top[channels] = np.maximum(self.top[channels], int(index[-1]) + 1)
+        return dropped
+
+    def _first_kept(self, index: Int, values: Float, ok: Bool, dropped: dict[Reason, int]) -> tuple[Int, Float, Bool]:
+        unique, first, inverse = np.unique(index, return_index=True, return_inverse=True)
+        again = np.ones(len(index), bool)
+        again[first] = False
+        same = (values == values[:, first[inverse]]) | (~ok & ~ok[:, first[inverse]])
+        _add(dropped, Reason.DUPLICATE, int((same & again).sum()))
+        _add(dropped, Reason.CONFLICT, int((~same & again).sum()))
+        return unique, values[:, first], ok[:, first]
+
+    def _grow(self, end: int) -> None:
+        need = end - self.base
+        if need > self.values.shape[1]:
+            width = ((0, 0), (0, max(need, 2 * self.values.shape[1]) - self.values.shape[1]))
+            self.values, self.filled, self.valid = (np.pad(a, width) for a in (self.values, self.filled, self.valid))
+
+    def take(self, n: int) -> tuple[Float, Bool]:
+        """Take the first n cells: values and valid ``(channel, n)``, both their own memory."""
+        self._grow(self.base + n)
+        values, valid = self.values[:, :n].copy(), self.valid[:, :n].copy()
+        if self.hold:
+            values, valid = self._held(values, valid, self.filled[:, :n])
+        keep = max(0, int(self.top.max()) - self.base - n) if self.top.max() > NEVER else 0
+        self.values, self.filled, self.valid = (a[:, n : n + keep].copy() for a in (self.values, self.filled, self.valid))
+        self.base += n
+        return values, valid
+
+    def _held(self, values: Float, valid: Bool, filled: Bool) -> tuple[Float, Bool]:
+        index = np.arange(self.base, self.base + values.shape[1])
+        source = np.where(valid, index, NEVER)
+        source[:, 0] = np.maximum(source[:, 0], self.last_index)
+        source = np.maximum.accumulate(source, axis=1)
+        inside = np.clip(source - self.base, 0, None)
+        carried = np.where(source >= self.base, np.take_along_axis(values, inside, axis=1), self.last[:, None])
+        good = valid | (~filled & (index - source <= self.hold))
+        self.last, self.last_index = carried[:, -1].copy(), source[:, -1].copy()
+        return np.where(valid, values, carried), good
+
+    def arrays(self) -> dict[str, Any]:
+        """Return what a snapshot keeps."""
+        ends = np.array([self.base], np.int64)
+        return {
+            "base": ends, "values": self.values, "filled": self.filled, "valid": self.valid, "top": self.top, "last": self.last,
+            "last_index": self.last_index,
+        }  # fmt: skip
+
+    def load(self, arrays: dict[str, Any]) -> None:
+        """Set all from what a snapshot kept."""
+        self.base = int(arrays["base"][0])
+        for name in ("values", "filled", "valid", "top", "last", "last_index"):
+            setattr(self, name, arrays[name].copy())
+
+
+def _add(counts: dict[Reason, int], reason: Reason, n: int) -> None:
+    if n:
+        counts[reason] = counts.get(reason, 0) + n

@@ -1,0 +1,199 @@
+"""The run loop of one process: source, engine, sinks, and checkpoints in the order that loses nothing.
+
+A checkpoint flushes the sinks, saves the snapshot, and then acknowledges the source up to the snapshot's position. A run that finds a snapshot begins at it:
+the sinks are cut back to their positions and the source goes on from its own, so after kill -9 the files equal those of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from twin_engine.clock import NS, Clock, WallClock
+from twin_engine.engine import Engine
+from twin_engine.records import Event, Idle, Position, Reading, Reject, Sink, Source, Update
+from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
+from twin_engine.twin import Twin
+
+SNAPSHOT = "snapshot.safetensors"
+
+
+class DeadLetter(Protocol):
+    """Where rejects go, with their bytes. Positions as a sink's."""
+
+    def open(self, position: Position) -> None:
+        """Get ready; cut back to the position."""
+        ...
+
+    def write(self, reject: Reject) -> None:
+        """Take a reject."""
+        ...
+
+    def flush(self) -> Position:
+        """Make what was written durable and return the position after it."""
+        ...
+
+    def close(self) -> None:
+        """Flush and give back what is held."""
+        ...
+
+
+@dataclass
+class RunReport:
+    """What a run came to. resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds: of wall clock."""
+
+    resumed: bool = False
+    ended: str = "end"
+    seconds: float = 0.0
+    samples: int = 0
+    hops: int = 0
+    events: int = 0
+    rejects: dict[str, int] = field(default_factory=dict[str, int])
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    fresh: list[str] = field(default_factory=list[str])
+
+
+class Run:
+    """A twin on a source and sinks. Call it once."""
+
+    def __init__(
+        self,
+        twin: Twin,
+        source: Source,
+        sinks: Sequence[Sink],
+        *,
+        assets: Sequence[str],
+        state_dir: Path | None = None,
+        dead_letter: DeadLetter | None = None,
+        clock: Clock | None = None,
+        duration: float | None = None,
+        snapshot_every: float = 5.0,
+        absence: float = 10.0,
+        on_update: Callable[[Update], None] | None = None,
+    ) -> None:
+        self._source, self._sinks, self._dead, self._clock = source, list(sinks), dead_letter, clock or WallClock()
+        self._path = state_dir / SNAPSHOT if state_dir else None
+        if state_dir:
+            state_dir.mkdir(parents=True, exist_ok=True)
+        snapshot = read_snapshot(self._path) if self._path else None
+        self.engine = Engine(twin, assets, snapshot)
+        self._position: Position = snapshot.document["source"] if snapshot else None
+        self._open(snapshot)
+        self._duration, self._every, self._absence = duration, int(snapshot_every * NS), int(absence * NS)
+        self._on_update = on_update
+        self._stop = threading.Event()
+        self.report = RunReport(resumed=snapshot is not None, fresh=list(self.engine.fresh))
+
+    def _open(self, snapshot: Snapshot | None) -> None:
+        ends = [*self._sinks, *([self._dead] if self._dead else [])]
+        saved: list[Position] = snapshot.document["sinks"] if snapshot else []
+        for i, end in enumerate(ends):
+            end.open(saved[i] if i < len(saved) else None)
+
+    def stop(self) -> None:
+        """Ask the loop to end: it flushes and saves a snapshot first."""
+        self._stop.set()
+
+    def __call__(self) -> RunReport:
+        """Run to the end of the input, of the time, or to ``stop()``; return what it came to."""
+        begin = saved = heard = self._clock.now()
+        absent = False
+        try:
+            with _signals(self.stop):
+                for item in self._source.items(self._position):
+                    now = self._clock.now()
+                    if isinstance(item, Idle):
+                        absent = self._silence(now, heard, absent)
+                    else:
+                        heard, absent = now, False
+                        self._take(item)
+                    self._position = item.position
+                    if now - saved >= self._every:
+                        self.checkpoint()
+                        saved = self._clock.now()
+                    if self._stop.is_set() or (self._duration is not None and now - begin >= self._duration * NS):
+                        self.report.ended = "signal" if self._stop.is_set() else "time"
+                        break
+                self._end()
+        finally:
+            for end in (*self._sinks, *([self._dead] if self._dead else []), self._source):
+                with suppress(OSError):
+                    end.close()
+        telemetry = self.engine.telemetry
+        self.report.seconds = (self._clock.now() - begin) / NS
+        self.report.samples, self.report.hops, self.report.events = telemetry.samples, telemetry.hops, telemetry.events
+        self.report.rejects, self.report.dropped = dict(telemetry.rejects), dict(telemetry.dropped)
+        return self.report
+
+    def _take(self, item: Reading | Reject) -> None:
+        if isinstance(item, Reject):
+            self.engine.telemetry.rejects[item.reason] += 1
+            if self._dead:
+                self._dead.write(item)
+        else:
+            for update in self.engine.put(item):
+                self._give(update)
+
+    def _give(self, update: Update) -> None:
+        for sink in self._sinks:
+            sink.write(update)
+        if self._on_update:
+            self._on_update(update)
+
+    def _end(self) -> None:
+        """Save where the input stands; then, at its end, play out what is still inside. That part is not in the snapshot: were the
+        input to go on, the sinks would be cut back to it."""
+        self.checkpoint()
+        if self.report.ended == "end":
+            for update in self.engine.finish():
+                self._give(update)
+            for sink in self._sinks:
+                sink.flush()
+
+    def checkpoint(self) -> None:
+        """Flush the sinks, save the snapshot, acknowledge the source: in this order."""
+        sinks = [sink.flush() for sink in self._sinks]
+        if self._dead:
+            sinks.append(self._dead.flush())
+        if self._path:
+            write_snapshot(self._path, self.engine.snapshot(self._position, sinks))
+            self._source.acknowledge(self._position)
+
+    def _silence(self, now: int, heard: int, absent: bool) -> bool:
+        """Tell once when nothing has come for long: an event of the wall clock, outside the twin's state and outside exact replay."""
+        if absent or not self._source.live or now - heard < self._absence:
+            return absent
+        engine = self.engine
+        for asset in engine.assets:
+            event = Event(
+                id=f"absence-{asset}-{heard}", twin=engine.graph.twin.name, asset=asset, stage="source", kind="absence", severity="warning",
+                start=heard, peak=heard, end=now, score=0.0, p_value=1.0, channels={},
+            )  # fmt: skip
+            self._give(Update(engine.graph.twin.name, engine.assets, {}, engine.graph.specs, [event], heard, heard))
+        return True
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """While inside, Ctrl-C and SIGTERM ask the loop to end; a second Ctrl-C interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

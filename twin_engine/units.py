@@ -1,0 +1,38 @@
+"""Units by pint, imported when first needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from twin_engine.errors import DefinitionError
+
+
+@cache
+def _registry() -> Any:
+    import pint  # noqa: PLC0415 - 0.2 s that most runs do not need
+
+    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+
+
+def check_unit(unit: str, place: str) -> None:
+    """Raise DefinitionError when pint does not know the unit."""
+    try:
+        _registry().Unit(unit)
+    except Exception as error:  # noqa: BLE001 - pint raises many kinds, and tokenizer errors too
+        raise DefinitionError(
+            place, expected="a unit that pint knows, as in 'V', 'degC', 'm/s'", found=repr(unit), mend="'1' stands for no unit.",
+        ) from error  # fmt: skip
+
+
+@cache
+def conversion(found: str, wanted: str) -> tuple[float, float] | None:
+    """Return (scale, offset) that turn values in one unit into another, or None where they do not measure the same thing."""
+    if found == wanted:
+        return 1.0, 0.0
+    try:
+        registry = _registry()
+        zero, one = (float(registry.Quantity(x, found).to(wanted).magnitude) for x in (0.0, 1.0))
+    except Exception:  # noqa: BLE001 - whatever it is, the units do not fit
+        return None
+    return one - zero, zero
