@@ -146,9 +146,10 @@ class AssetAligner:
         self.telemetry.samples += values.size
         lane.newest = max(lane.newest, int(reading.times.max()))
         hops = index // lane.per_hop
-        edges = [0, *(np.flatnonzero(np.diff(hops) > self.memory) + 1), len(index)]
+        wait = self.memory + -(-max(lane.buffer.hold, int(lane.lateness * lane.rate) // NS) // lane.per_hop)
+        edges = [0, *(np.flatnonzero(np.diff(hops) > wait) + 1), len(index)]
         for lo, hi in zip(edges[:-1], edges[1:], strict=True):
-            self._make_room(int(hops[lo:hi].min()))
+            self._make_room(int(hops[lo:hi].min()), wait)
             inner, known = self._skipped(index[lo:hi], hops[lo:hi], lane.per_hop)
             self.telemetry.drop(Reason.LATE, int((~known).sum()) * len(channels))
             for reason, n in lane.buffer.put(channels, inner[known], values[:, lo:hi][:, known], ok[:, lo:hi][:, known]).items():
@@ -165,14 +166,17 @@ class AssetAligner:
                 self.quarantined.append((lane.stream.name, reading.channels[i], int(reading.times[began])))
         return values, ok
 
-    def _make_room(self, hop: int) -> None:
-        """Before samples from a hop on are put: begin, or note that the row will begin anew there, a gap longer than the memory before it."""
+    def _make_room(self, hop: int, wait: int) -> None:
+        """Before samples from a hop on are put: begin, or note that the row will begin anew there, a gap of more than ``wait`` hops before it.
+
+        wait: the memory, and how long the stream may trail or a value of it stays true, for its silence is no gap of the asset yet.
+        """
         if self.next == NEVER:
             self.next = hop
             for lane in self.lanes.values():
                 lane.buffer.base = hop * lane.per_hop
             return
-        at = max(self.lead, self.next, self.closed) + 1 + self.memory
+        at = max(self.lead, self.next, self.closed) + 1 + wait
         skip = hop - self.shift - sum(n for _, n in self.cuts) - at
         if skip > 0:
             self.cuts.append((at, skip))
