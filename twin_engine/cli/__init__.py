@@ -1,0 +1,112 @@
+"""The command line. Commands are thin and import what they need when they run, so that ``--help`` is quick.
+
+Exit codes: 0 done (also after Ctrl-C or SIGTERM, once all is saved); 1 a check found something wrong, or a failure that is a bug; 2 wrong
+usage; 3 a wrong definition; 4 input; 5 snapshot; 6 output; 130 interrupted before all was saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="twin-engine",
+    help="Digital twins of real assets, with streaming anomaly detection.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+For = Annotated[Optional[float], typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after that many seconds.")]  # noqa: UP045 - read by typer
+
+
+def main() -> None:
+    """Run the command line; an error that a person can mend is printed as its text, without a traceback."""
+    from twin_engine.errors import TwinError
+
+    try:
+        app()
+    except TwinError as error:
+        print(f"twin-engine: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(
+    twin: Annotated[str, typer.Argument(help="Name of the catalogue, package.module:attribute, or a .py file.")],
+    source: Annotated[str, typer.Option("--from", metavar="URI", help="Where readings come from: sim:, host:, csv:FILE, gwosc:FILE ...")],
+    sinks: Annotated[list[str], typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")],
+    asset: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="The asset's name, where the source has none. Repeatable.")] = None,  # noqa: UP045
+    speed: Annotated[str, typer.Option(metavar="SPEED", help="Of a recording: max, realtime or 10x.")] = "max",
+    state: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Keep snapshots there and go on from the newest.")] = None,  # noqa: UP045
+    duration: For = None,
+) -> None:
+    """Run a twin on a source. Ctrl-C writes out what is held, saves a snapshot and ends."""
+    from twin_engine.cli.report import summary
+    from twin_engine.service import run as serve
+
+    report = serve(twin, source, sinks, assets=asset or (), speed=speed, state=state, duration=duration)
+    print(summary(report), file=sys.stderr)
+
+
+@app.command()
+def detect(
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="A CSV or Parquet file, or a folder of them.")],
+    time: Annotated[str, typer.Option(metavar="COL", help="The column that holds the time.")],
+    value: Annotated[list[str], typer.Option(metavar="COL", help="A column of values. Repeatable.")],
+    target: Annotated[Path, typer.Option("--to", metavar="FILE_OR_DIR", help="Where to write; a folder for a folder.")],
+    detector: Annotated[str, typer.Option(metavar="NAME", help="Which detector.")] = "auto",
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="Of a numeric time: s, ms, us, ns or gps.")] = "s",
+    plot: Annotated[Optional[Path], typer.Option(metavar="PNG", help="Draw the series with its alarms.")] = None,  # noqa: UP045
+) -> None:
+    """Score every row of a table by what came before it: one row out for each row in, with score, p_value and alarm."""
+    from twin_engine.cli.detect import detect_path
+
+    detect_path(source, target, time=time, values=value, detector=detector, unit=unit, plot=plot)
+
+
+@app.command()
+def demo(duration: For = None) -> None:
+    """Show the twin of this machine and a simulated interferometer, live."""
+    from twin_engine.service import demo as show
+
+    show(duration)
+
+
+@app.command()
+def twins() -> None:
+    """List the catalogue."""
+    from twin_engine.cli.report import table
+    from twin_engine.loader import catalogue
+
+    table(("twin", "what it is"), list(catalogue().items()))
+
+
+@app.command()
+def check(module: Annotated[str, typer.Argument(help="A twin, as for run.")]) -> None:
+    """Say what a twin does, or what is wrong with its definition."""
+    from twin_engine.cli.report import explain
+    from twin_engine.loader import load
+
+    explain(load(module))
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Name of the kind of asset, a Python identifier.")]) -> None:
+    """Write a working twin module and its test into this folder."""
+    from twin_engine.cli.new import write
+
+    for path in write(name, Path.cwd()):
+        print(path)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed and reachable: versions, GPU, free disk, servers."""
+    from twin_engine.cli.doctor import examine
+
+    if not examine():
+        raise typer.Exit(1)

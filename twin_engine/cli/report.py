@@ -1,0 +1,54 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from twin_engine.run import RunReport
+    from twin_engine.twin import Twin
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without lines: columns as wide as their text, so that it can be cut by other tools."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown, markup=False)
+
+
+def summary(report: RunReport) -> str:
+    """Return one line on a finished run."""
+    ends = {"end": "end of input", "time": "time is up", "signal": "stopped"}
+    begun = "went on from a snapshot, " if report.resumed else ""
+    text = f"{begun}{ends[report.ended]}: {report.samples} samples, {report.hops} hops, {report.events} events in {report.seconds:.1f} s"
+    for name, counts in (("dropped", report.dropped), ("rejected", report.rejects)):
+        if counts:
+            text += f"; {name}: " + ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
+    return text + (f"; begun anew: {', '.join(report.fresh)}" if report.resumed and report.fresh else "")
+
+
+def explain(twin: Twin) -> None:
+    """Print a twin's streams and stages; raises DefinitionError where it is wrong."""
+    from twin_engine.check import report
+    from twin_engine.clock import hertz
+
+    stages = report(twin)
+    print(f"twin {twin.name}: right. hop {float(twin.hop_s):g} s, definition {twin.digest()}")
+    streams = [
+        (s.name, f"{float(hertz(s.rate)):g} Hz", ", ".join(f"{c.name} [{c.unit}]" for c in s.channels[:6]) + (" ..." if len(s.channels) > 6 else ""))
+        for s in twin.streams
+    ]
+    table(("stream", "rate", "channels"), streams)
+    rows = [
+        (s.name, s.kind, ", ".join(s.inputs), ", ".join(s.outputs), f"{s.lag:g} s", f"{s.valid_after:g} s", f"{s.state_bytes}")
+        for s in stages
+    ]
+    table(("stage", "kind", "reads", "gives", "lag", "valid after", "bytes an asset"), rows)
+    print(f"state: {sum(s.state_bytes for s in stages)} bytes an asset")
