@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from twin_engine.clock import iso, parse_iso
+from twin_engine.errors import InputError
 from twin_engine.ports import Float, Int, Port, Spec
 
 Position: TypeAlias = Any  # what JSON can hold; None is the beginning
@@ -117,6 +119,30 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename={"class_": "class"
     bandwidth: float | None = None
     snr: float | None = None
     class_: str | None = None
+
+
+EVENT_SCHEMA = 1
+_TIMES = ("start", "peak", "end")
+
+
+def event_line(event: Event) -> bytes:
+    """Return an event as a JSON line: times in ISO 8601 with ns, ``class`` as a key, what is None left out, ``schema`` the version of the shape."""
+    fields = {name: value for name, value in msgspec.to_builtins(event).items() if value is not None}
+    fields.update({name: iso(fields[name]) for name in _TIMES}, schema=EVENT_SCHEMA)
+    return msgspec.json.encode(fields) + b"\n"
+
+
+def parse_line(line: bytes) -> Event:
+    """Return the event of a JSON line as ``event_line`` writes it; raises InputError. A score that JSON cannot hold reads as NaN."""
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+        if fields.pop("schema", None) != EVENT_SCHEMA:
+            raise InputError("event line", expected=f"schema {EVENT_SCHEMA}", found="another", mend="Read it with the version that wrote it.")
+        fields.update({name: parse_iso(fields[name]) for name in _TIMES})
+        fields.update({name: float("nan") for name in ("score", "p_value") if fields.get(name, 0) is None})
+        return msgspec.convert(fields, Event)
+    except (msgspec.DecodeError, KeyError, AttributeError) as error:
+        raise InputError("event line", expected="an event as JSON", found=str(error), mend="Check the file.") from None
 
 
 @dataclass(frozen=True, slots=True)
