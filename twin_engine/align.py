@@ -1,13 +1,15 @@
 """From readings to frames: samples put on the epoch's grid, hops cut when they are complete or have waited long enough.
 
-A hop is cut when every stream that is waited for has reached its end, or when the asset's newest arrival is the stated lateness past the arrival that
-first reached it: the wait goes by the arrival times kept with the data, so a replay cuts the same hops. A gap longer than the twin's
-memory is played as masked hops for as long as that memory, and then the row starts anew. Inside, hops are counted without what such gaps skip
-(``next``, ``lead``, ``closed`` and the buffers' cells); ``shift`` is what has been skipped so far, ``cuts`` where and how much will be.
+A hop is cut when every stream that is waited for has reached its end, or when the asset's newest arrival is the stated lateness past
+the arrival that first reached it: the wait goes by the arrival times kept with the data, so a replay cuts the same hops. A gap longer
+than the twin's memory is played as masked hops for as long as that memory, and then the row starts anew. Inside, hops are counted
+without what such gaps skip (``next``, ``lead``, ``closed`` and the buffers' cells); ``shift`` is what has been skipped so far, ``cuts``
+where and how much will be.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from twin_engine.records import Reading, Reason
 from twin_engine.telemetry import Telemetry
 from twin_engine.twin import Stream
 
-FRAME_SAMPLES = 2_000_000  # a frame is cut so that its largest stream has about so many
+FRAME_SAMPLES = 1 << 18  # a frame is cut so that its largest stream has about so many
 
 
 @dataclass
@@ -120,7 +122,7 @@ class AssetAligner:
         before = np.concatenate([[reach[0]], times[:-1]])
         leaps = np.flatnonzero(np.abs(times - before) > lane.bound)
         edges = np.unique(np.concatenate([[0], leaps, [len(times)]]))
-        for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+        for lo, hi in itertools.pairwise(edges):
             part = Reading("", reading.channels, times[lo:hi], reading.values[:, lo:hi], units=reading.units)
             ahead = lane.newest > NEVER and times[lo] - lane.newest > lane.bound
             if ahead and hi - lo == 1:
@@ -134,11 +136,12 @@ class AssetAligner:
 
     def _place(self, lane: _Lane, reading: Reading) -> None:
         index = index_of(reading.times, lane.rate)
-        if lane.stream.jitter < 0.5:  # noqa: PLR2004 - half a period is as far off as rounding can be
+        if lane.stream.jitter < 0.5:
             off = np.abs(time_of(index, lane.rate) - reading.times) > lane.stream.jitter * NS / float(lane.rate)
             if off.any():
                 self.telemetry.drop(Reason.OFF_GRID, int(off.sum()) * len(reading.channels))
-                index, reading = index[~off], Reading("", reading.channels, reading.times[~off], reading.values[:, ~off], units=reading.units)
+                index = index[~off]
+                reading = Reading("", reading.channels, reading.times[~off], reading.values[:, ~off], units=reading.units)
                 if not index.size:
                     return
         channels = np.array([lane.place[name] for name in reading.channels], np.int64)
@@ -148,7 +151,7 @@ class AssetAligner:
         hops = index // lane.per_hop
         wait = self.memory + -(-max(lane.buffer.hold, int(lane.lateness * lane.rate) // NS) // lane.per_hop)
         edges = [0, *(np.flatnonzero(np.diff(hops) > wait) + 1), len(index)]
-        for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+        for lo, hi in itertools.pairwise(edges):
             self._make_room(int(hops[lo:hi].min()), wait)
             inner, known = self._skipped(index[lo:hi], hops[lo:hi], lane.per_hop)
             self.telemetry.drop(Reason.LATE, int((~known).sum()) * len(channels))
@@ -161,13 +164,13 @@ class AssetAligner:
         values, ok = np.empty(reading.values.shape), np.empty(reading.values.shape, bool)
         for i, c in enumerate(channels):
             unit = reading.units[i] if reading.units else ""
-            values[i], ok[i], began = lane.judge[c].judge(reading.values[i], unit, self.telemetry)
+            values[i], ok[i], began = lane.judge[int(c)].judge(reading.values[i], unit, self.telemetry)
             if began >= 0:
                 self.quarantined.append((lane.stream.name, reading.channels[i], int(reading.times[began])))
         return values, ok
 
     def _make_room(self, hop: int, wait: int) -> None:
-        """Before samples from a hop on are put: begin, or note that the row will begin anew there, a gap of more than ``wait`` hops before it.
+        """Begin at a hop, or note that the row will begin anew there, when more than ``wait`` hops without samples come before it.
 
         wait: the memory, and how long the stream may trail or a value of it stays true, for its silence is no gap of the asset yet.
         """
@@ -250,7 +253,12 @@ class Aligner:
     """All assets of a twin. Built from nothing or from what ``document()`` and ``arrays()`` gave."""
 
     def __init__(
-        self, graph: Graph, assets: list[str], telemetry: Telemetry, saved: Mapping[str, Any] | None = None, arrays: Mapping[str, NDArray[Any]] | None = None
+        self,
+        graph: Graph,
+        assets: list[str],
+        telemetry: Telemetry,
+        saved: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.graph, self.telemetry = graph, telemetry
         self.row = {name: i for i, name in enumerate(assets)}

@@ -15,7 +15,8 @@ NEVER = -(2**62)
 class StreamBuffer:
     """A window of the epoch's grid: cells are filled once, in any order, and taken from the front.
 
-    base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top ``(channel,)``: one past the newest index
+    base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top ``(channel,)``: one past the
+    newest index
     filled. hold: samples for which the last valid value stays true on cells that nothing filled.
     """
 
@@ -65,7 +66,8 @@ class StreamBuffer:
         need = end - self.base
         if need > self.values.shape[1]:
             width = ((0, 0), (0, max(need, 2 * self.values.shape[1]) - self.values.shape[1]))
-            self.values, self.filled, self.valid = (np.pad(a, width) for a in (self.values, self.filled, self.valid))
+            self.values = np.pad(self.values, width)
+            self.filled, self.valid = np.pad(self.filled, width), np.pad(self.valid, width)
 
     def take(self, n: int) -> tuple[Float, Bool]:
         """Take the first n cells: values and valid ``(channel, n)``, both their own memory."""
@@ -74,18 +76,20 @@ class StreamBuffer:
         if self.hold:
             values, valid = self._held(values, valid, self.filled[:, :n])
         keep = max(0, int(self.top.max()) - self.base - n) if self.top.max() > NEVER else 0
-        self.values, self.filled, self.valid = (a[:, n : n + keep].copy() for a in (self.values, self.filled, self.valid))
+        rest = slice(n, n + keep)
+        self.values = self.values[:, rest].copy()
+        self.filled, self.valid = self.filled[:, rest].copy(), self.valid[:, rest].copy()
         self.base += n
         return values, valid
 
     def _held(self, values: Float, valid: Bool, filled: Bool) -> tuple[Float, Bool]:
-        index = np.arange(self.base, self.base + values.shape[1])
-        source = np.where(valid, index, NEVER)
+        index: Int = np.arange(self.base, self.base + values.shape[1], dtype=np.int64)
+        source: Int = np.where(valid, index, np.int64(NEVER))
         source[:, 0] = np.maximum(source[:, 0], self.last_index)
         source = np.maximum.accumulate(source, axis=1)
         inside = np.clip(source - self.base, 0, None)
         carried = np.where(source >= self.base, np.take_along_axis(values, inside, axis=1), self.last[:, None])
-        good = valid | (~filled & (index - source <= self.hold))
+        good: Bool = valid | (~filled & (index - source <= self.hold))
         self.last, self.last_index = carried[:, -1].copy(), source[:, -1].copy()
         return np.where(valid, values, carried), good
 

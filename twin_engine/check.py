@@ -31,7 +31,9 @@ def report(twin: Twin) -> list[StageReport]:
     for node in graph.nodes:
         specs = node.op.outputs
         outputs = tuple(
-            f"{port}: {len(s.channels)} x {float(s.rate):g} Hz" if isinstance(s, BlockSpec) else f"{port}: {'events' if s.events else 'marks'}"
+            f"{port}: {len(s.channels)} x {float(s.rate):g} Hz"
+            if isinstance(s, BlockSpec)
+            else f"{port}: {'events' if s.events else 'marks'}"
             for port, s in specs.items()
         )
         lag, ready = max(float(s.lag) for s in specs.values()), max(float(s.valid_after) for s in specs.values())

@@ -63,9 +63,7 @@ def index_of(time_ns: Time, rate: Fraction) -> Time:
     """Return the nearest sample index on the epoch's grid, exactly, for times in ns UTC. Shape kept."""
     period = rate.denominator * NS  # `rate.numerator` samples fit in it exactly
     if rate.numerator * period >= 2**62:
-        raise DefinitionError(
-            f"rate {rate}", expected="numerator x denominator below 4.6e9", found=str(rate), mend="Use a rounder rate."
-        )
+        raise DefinitionError(f"rate {rate}", expected="numerator x denominator below 4.6e9", found=str(rate), mend="Use a rounder rate.")
     whole, rest = np.divmod(np.asarray(time_ns, np.int64), np.int64(period))
     return whole * rate.numerator + (rest * rate.numerator + period // 2) // period
 
@@ -114,7 +112,7 @@ def parse_iso(text: str) -> int:
     """Return ns UTC of an ISO 8601 time; without a zone it is taken as UTC. Digits past ns are cut."""
     match = re.fullmatch(r"(.*?\d)(?:[.,](\d+))?\s*(Z|[+-]\d\d:?\d\d)?", text.strip())
     try:
-        if match is None or match[1].count(":") == 0 and "T" in text and len(match[1]) > 15:
+        if match is None or (match[1].count(":") == 0 and "T" in text and len(match[1]) > 15):
             raise ValueError(text)
         zone = "+00:00" if match[3] in {None, "Z"} else match[3]
         whole = dt.datetime.fromisoformat(match[1] + (zone if "T" in match[1] or ":" in match[1] else ""))

@@ -17,7 +17,7 @@ from twin_engine.errors import SnapshotError
 from twin_engine.fleet import Fleet
 from twin_engine.graph import Graph, bind, resolve
 from twin_engine.ports import Block, Frame, Marks, MarksSpec
-from twin_engine.records import Event, Position, Reading, Reason, Update
+from twin_engine.records import Event, Position, Reading, Update
 from twin_engine.snapshot import Snapshot
 from twin_engine.telemetry import Telemetry
 from twin_engine.twin import Twin
@@ -26,7 +26,8 @@ from twin_engine.twin import Twin
 class Engine:
     """One twin and its assets.
 
-    snapshot: what ``snapshot()`` gave, of the same twin; a stage whose definition has changed since begins anew (``fresh``), all others go on.
+    snapshot: what ``snapshot()`` gave, of the same twin; a stage whose definition has changed since begins anew (``fresh``), all others
+    go on.
     Raises DefinitionError when the twin is wrong, SnapshotError when the snapshot is of another twin or hop.
     """
 
@@ -94,7 +95,8 @@ class Engine:
             for stream, channel, at in asset.quarantined:
                 key = f"{self.graph.twin.name}/{name}/{stream}/{channel}/quarantine/{at}"
                 yield Event(
-                    id=hashlib.sha256(key.encode()).hexdigest()[:24], twin=self.graph.twin.name, asset=name, stage=stream, kind="quarantine",
+                    id=hashlib.sha256(key.encode()).hexdigest()[:24], twin=self.graph.twin.name, asset=name, stage=stream,
+                    kind="quarantine",
                     severity="warning", start=at, peak=at, end=at, score=0.0, p_value=1.0, channels={channel: 1.0},
                 )  # fmt: skip
             asset.quarantined.clear()
@@ -119,7 +121,7 @@ def _is_events(spec: object) -> bool:
 
 
 def replay(twin: Twin, blocks: Iterable[Reading | Mapping[str, NDArray[Any]]], *, asset: str = "asset", start: int = 0) -> Iterator[Update]:
-    """Run a twin over data in this process: ``for update in replay(twin, blocks): ...``.
+    """Run a twin over data in this process, as in ``for update in replay(twin, blocks)``.
 
     blocks: readings, or mappings of stream name -> array ``(channel, time)`` (or ``(time,)``), each following on the one before, the first
     at ``start`` (ns UTC, on the epoch's grid). Ends by playing out lags, so that events close.
@@ -138,7 +140,7 @@ def _readings(twin: Twin, block: Mapping[str, NDArray[Any]], asset: str, start: 
         values = np.atleast_2d(np.asarray(array, np.float64))
         n = given.get(name, 0)
         given[name] = n + values.shape[1]
-        times = start + time_of(np.arange(n, n + values.shape[1]), hertz(stream.rate))
+        times = start + time_of(np.arange(n, n + values.shape[1], dtype=np.int64), hertz(stream.rate))
         yield Reading(asset, tuple(c.name for c in stream.channels), times, values)
 
 

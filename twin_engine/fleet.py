@@ -22,7 +22,8 @@ def _ignore(reason: str, n: int) -> None:
 class Fleet:
     """Steps frames through the graph. Built from nothing, or from the arrays of a snapshot: there is no other way to set its state.
 
-    arrays: ``stage/field`` -> array as ``arrays()`` gave it; digests: stage -> digest under which they were saved. A stage whose digest has changed starts anew
+    arrays: ``stage/field`` -> array as ``arrays()`` gave it; digests: stage -> digest under which they were saved. A stage whose digest
+    has changed starts anew
     (``fresh`` names it), all others go on. count: is told (reason, samples) of rows that failed.
     """
 
@@ -113,7 +114,9 @@ class Fleet:
         values = np.concatenate([held[0][port.rows], port.values], axis=2)
         valid = np.concatenate([held[1][port.rows], port.valid], axis=2)
         held[0][port.rows], held[1][port.rows] = values[:, :, port.n :], valid[:, :, port.n :]
-        return Block(np.ascontiguousarray(values[:, :, : port.n]), np.ascontiguousarray(valid[:, :, : port.n]), port.rows, port.start - wait)
+        return Block(
+            np.ascontiguousarray(values[:, :, : port.n]), np.ascontiguousarray(valid[:, :, : port.n]), port.rows, port.start - wait
+        )
 
     def _checked(self, node: Node, port: Port) -> Port:
         """Mask and begin anew the rows of a block that claim to be valid and are not finite."""

@@ -170,9 +170,7 @@ def _bind_stage(twin: Twin, name: str, hop: Fraction, specs: Mapping[str, Spec],
     try:
         op = stage.bind(hop, found)
     except DefinitionError as error:
-        raise DefinitionError(
-            f"{place}: {error.place}", expected=error.expected, found=error.found, mend=error.mend
-        ) from error
+        raise DefinitionError(f"{place}: {error.place}", expected=error.expected, found=error.found, mend=error.mend) from error
     if not op.outputs:
         raise DefinitionError(place, expected="at least one output", found="none")
     return Node(name, stage, op, inputs, delays)

@@ -50,7 +50,9 @@ class MarksSpec:
     columns: name -> (dtype, trailing shape), e.g. ``{"snr": ("f8", ()), "weight": ("f8", (3,))}``. channels: the names the
     ``channel`` column (an index) points into. lag: once a step's input has reached time t, every mark before ``t - lag`` has been
     given. null: as in BlockSpec, the law of the column ``score``. trials_hz: independent trials a second behind
-    the marks of one asset (0: unknown). events: whether the marks are events (see ``twin_engine.detect.alarm``).
+    the marks of one asset (0: unknown). events: whether the marks are events (see ``twin_engine.detect.alarm``), and ``kind`` of which
+    kind.
+    classes: the names that the ``class`` column (an index, -1 for none) points into.
     """
 
     columns: Mapping[str, tuple[str, tuple[int, ...]]]
@@ -60,6 +62,8 @@ class MarksSpec:
     null: str = ""
     trials_hz: float = 0.0
     events: bool = False
+    kind: str = ""
+    classes: tuple[str, ...] = ()
 
 
 Spec: TypeAlias = BlockSpec | MarksSpec
@@ -69,7 +73,8 @@ Spec: TypeAlias = BlockSpec | MarksSpec
 class Block:
     """Samples of some assets over the same number of hops. Read-only by contract.
 
-    values: float64 ``(row, channel, time)``. valid: bool, same shape. rows: int64 ``(row,)``, places in the fleet, ascending, without repeats.
+    values: float64 ``(row, channel, time)``. valid: bool, same shape. rows: int64 ``(row,)``, places in the fleet, ascending, without
+    repeats.
     start: int64 ``(row,)``, the index of each row's first sample on the epoch's grid at the spec's rate, lag taken off.
     """
 
@@ -88,8 +93,11 @@ class Block:
 class Marks:
     """A ragged table. row: int64 ``(mark,)``, the place in the fleet. time: int64 ``(mark,)``, ns UTC. columns: arrays with the mark first.
 
-    rows: int64 ``(row,)``, the rows that this step covered, ascending. live: int64 ``(row,)``, ns of event time in which the row was judged.
-    until: int64 ``(row,)``, ns UTC: every mark of the row before it has been given. Marks are sorted by row, then time.
+    rows: int64 ``(row,)``, the rows that this step covered, ascending. live: int64 ``(row,)``, ns of event time in which the row was
+    judged.
+    until: int64 ``(row,)``, ns UTC: every mark of the row before it has been given. Marks are sorted by row, then time. judged: int64
+    ``(row, hop)``,
+    ``live`` of each hop of the step, for those that count live time hop by hop (None: it is spread evenly over the step).
     """
 
     row: Int
@@ -98,6 +106,7 @@ class Marks:
     rows: Int
     live: Int
     until: Int
+    judged: Int | None = None
 
     def __len__(self) -> int:
         return len(self.row)

@@ -64,7 +64,7 @@ class Quality:
 
 def judges(stream: Stream, saved: list[list[int]] | None = None) -> list[Quality]:
     """Return a judge for each channel of a stream, as a snapshot left it."""
-    found = [Quality(*map(float, c.range), c.unit) for c in stream.channels]
+    found = [Quality(float(c.range[0]), float(c.range[1]), c.unit) for c in stream.channels]
     for judge, (bad, good, quarantined) in zip(found, saved or [], strict=False):
         judge.bad, judge.good, judge.quarantined = bad, good, bool(quarantined)
     return found

@@ -1,6 +1,7 @@
 """The run loop of one process: source, engine, sinks, and checkpoints in the order that loses nothing.
 
-A checkpoint flushes the sinks, saves the snapshot, and then acknowledges the source up to the snapshot's position. A run that finds a snapshot begins at it:
+A checkpoint flushes the sinks, saves the snapshot, and then acknowledges the source up to the snapshot's position. A run that finds a
+snapshot begins at it:
 the sinks are cut back to their positions and the source goes on from its own, so after kill -9 the files equal those of an undisturbed run.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ class DeadLetter(Protocol):
 
 @dataclass
 class RunReport:
-    """What a run came to. resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds: of wall clock."""
+    """What a run came to. resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds:
+    of wall clock."""
 
     resumed: bool = False
     ended: str = "end"
@@ -147,8 +149,10 @@ class Run:
             self._on_update(update)
 
     def _end(self) -> None:
-        """Save where the input stands; then, at its end, play out what is still inside. That part is not in the snapshot: were the
-        input to go on, the sinks would be cut back to it."""
+        """Save where the input stands; then, at its end, play out what is still inside.
+
+        That part is not in the snapshot: were the input to go on, the sinks would be cut back to it.
+        """
         self.checkpoint()
         if self.report.ended == "end":
             for update in self.engine.finish():
@@ -180,7 +184,7 @@ class Run:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], None]) -> Generator[None]:
     """While inside, Ctrl-C and SIGTERM ask the loop to end; a second Ctrl-C interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield

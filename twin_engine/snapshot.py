@@ -65,9 +65,10 @@ def read_snapshot(path: Path) -> Snapshot | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="numpy") as file:
-            meta = dict(file.metadata() or {})
-            arrays = {k: np.array(file.get_tensor(k)) for k in file.keys()}  # noqa: SIM118 - not a dict
+        opened: Any = safe_open  # its types say nothing
+        with opened(path, framework="numpy") as file:
+            meta: dict[str, str] = dict(file.metadata() or {})
+            arrays: dict[str, NDArray[Any]] = {k: np.array(file.get_tensor(k)) for k in file.keys()}  # noqa: SIM118 - not a dict
         document: dict[str, Any] = msgspec.json.decode(meta["twin_engine"])
         version = document.pop("version")
     except (SafetensorError, KeyError, ValueError, OSError) as error:

@@ -20,7 +20,8 @@ REGISTRY: dict[str, type[Stage]] = {}
 class Op(ABC):
     """A stage bound to what its inputs carry. Stateless: all that changes is in the state it is given.
 
-    outputs: port name -> spec; the first is the stage's primary output. memory: seconds, the longest memory of the state: after a longer gap
+    outputs: port name -> spec; the first is the stage's primary output. memory: seconds, the longest memory of the state: after a longer
+    gap
     the row starts anew. persistent: the state outlives such a restart (alarm memories, which count live time).
     """
 
@@ -45,7 +46,8 @@ class Stage(ABC):
     """A step of a twin, configured in seconds and hertz. Subclasses are frozen dataclasses.
 
     ``INPUTS`` names the fields that hold references to streams or stages (``"strain"``, ``"white"``, ``"white.psd"``), as a
-    string, a tuple of strings (roles ``name.0``, ``name.1``) or None (absent). ``VERSION`` is raised when the meaning of the state changes. ``UNITS``
+    string, a tuple of strings (roles ``name.0``, ``name.1``) or None (absent). ``VERSION`` is raised when the meaning of the state
+    changes. ``UNITS``
     names, by role, the unit that an input must be convertible to; roles that are not named take any.
     """
 

@@ -27,7 +27,8 @@ class Channel:
 class Stream:
     """Channels sampled together at one exact rate.
 
-    rate: Hz (a number, a Fraction, or text as in ``"1/5 min"``). lateness: how long a hop waits, by arrival time, for this stream when others have
+    rate: Hz (a number, a Fraction, or text as in ``"1/5 min"``). lateness: how long a hop waits, by arrival time, for this stream when
+    others have
     arrived. jitter: how far, in sample periods, a sample's time may be off the grid point it is put on (0.5: any time is taken). hold: for
     irregular telemetry, how long a value stays true when no new one comes (0: not at all). bound: a step of the clock, ahead of the
     newest sample, beyond which a sample is rejected.
@@ -51,7 +52,8 @@ class Stream:
 class Twin:
     """A kind of asset: its streams, its stages and the hop (event-time step) that both are cut into.
 
-    hop: seconds (text or number), a whole number of sample periods of every stream. stages: name -> stage; a stage refers to streams and other stages by
+    hop: seconds (text or number), a whole number of sample periods of every stream. stages: name -> stage; a stage refers to streams and
+    other stages by
     name. simulator: a callable ``(asset, **parameters) -> Simulator`` behind ``--from sim:``. show: block outputs that sinks keep and
     screens draw (events always are).
     """

@@ -10,16 +10,17 @@ from twin_engine.errors import DefinitionError
 
 @cache
 def _registry() -> Any:
-    import pint  # noqa: PLC0415 - 0.2 s that most runs do not need
+    import pint
 
-    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+    registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)  # pyright: ignore[reportUnknownVariableType]
+    return registry
 
 
 def check_unit(unit: str, place: str) -> None:
     """Raise DefinitionError when pint does not know the unit."""
     try:
         _registry().Unit(unit)
-    except Exception as error:  # noqa: BLE001 - pint raises many kinds, and tokenizer errors too
+    except Exception as error:
         raise DefinitionError(
             place, expected="a unit that pint knows, as in 'V', 'degC', 'm/s'", found=repr(unit), mend="'1' stands for no unit.",
         ) from error  # fmt: skip

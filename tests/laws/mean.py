@@ -92,7 +92,7 @@ class GapMutant(MeanOp):
 
     def step(self, state, inputs):
         x = inputs["source"]
-        state, out = super().step(state, inputs)
+        state, _out = super().step(state, inputs)
         return state, {"mean": Block(np.nan_to_num(x.values), np.ones_like(x.valid), x.rows, x.start)}
 
 
@@ -126,7 +126,7 @@ class CausalityMutant(MeanOp):
     """Looks ahead within the step: caught as a broken chunking law too, since only a longer step shows it the future."""
 
     def step(self, state, inputs):
-        state, out = super().step(state, inputs)
+        state, _out = super().step(state, inputs)
         x = inputs["source"]
         ahead = np.where(x.valid, x.values, 0.0)[:, :, ::-1].copy()
         return state, {"mean": Block(ahead, x.valid.copy(), x.rows, x.start)}

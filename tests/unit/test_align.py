@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_frames_do_not_depend_on_the_cut_of_readings(cuts: list[int], seed: int)
     edges = sorted({0, len(t), *(c for c in cuts if c < len(t))})
     whole, parts, frames = aligner(), aligner(), []
     whole.put(reading(t, x))
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+    for lo, hi in itertools.pairwise(edges):
         parts.put(reading(t[lo:hi], x[:, lo:hi]))
         frames += list(parts.frames())
     whole.finish(Fraction(0))

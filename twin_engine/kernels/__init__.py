@@ -1,1 +1,1 @@
-
+"""Bare-array kernels; the only place that compiles."""

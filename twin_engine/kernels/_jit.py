@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-import llvmlite
+import llvmlite  # pyright: ignore[reportMissingTypeStubs]
 import numba
 import numpy as np
 
@@ -22,7 +22,10 @@ REASSOCIATE = {"reassoc", "nsz", "arcp", "contract"}
 
 
 def _cache_dir() -> str:
-    """Return a cache folder keyed by all kernel sources and library versions: numba runs a stale kernel when a helper in another file changed."""
+    """Return a cache folder keyed by all kernel sources and library versions.
+
+    Numba alone runs a stale kernel when a helper in another file has changed.
+    """
     digest = hashlib.sha256(f"{sys.version} {numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -35,8 +38,8 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
 
 
 def _compile(function: Callable[P, R], fastmath: bool | set[str]) -> Callable[P, R]:
-    jit = cast(Any, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath))
-    return cast(Callable[P, R], jit(function))
+    jit = cast("Any", numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath))
+    return cast("Callable[P, R]", jit(function))
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

@@ -6,6 +6,7 @@ rows, each row on its own place of the epoch's grid. All comparisons are bit for
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -134,7 +135,7 @@ def cut(case: Case, ports: Mapping[str, Port], lo: int, hi: int, rows: Sequence[
 def feed(op: Op, state: Any, case: Case, ports: Mapping[str, Port], cuts: Sequence[int], rows: Sequence[int]) -> tuple[Any, list[Ports]]:
     """Step through the cuts (hop numbers, ascending, first to last) and return the state and each step's outputs."""
     outs: list[Ports] = []
-    for lo, hi in zip(cuts[:-1], cuts[1:], strict=True):
+    for lo, hi in itertools.pairwise(cuts):
         state, out = op.step(state, cut(case, ports, lo, hi, rows))
         outs.append(out)
     return state, outs
@@ -205,7 +206,7 @@ def _same(law: str, case: Case, a: Mapping[str, Port], b: Mapping[str, Port]) ->
 
 
 def _random_cuts(rng: np.random.Generator, hops: int) -> list[int]:
-    return [0, *np.flatnonzero(rng.random(hops - 1) < rng.choice([0.1, 0.5])) + 1, hops]
+    return [0, *(int(i) + 1 for i in np.flatnonzero(rng.random(hops - 1) < rng.choice([0.1, 0.5]))), hops]
 
 
 def check_chunking(case: Case, seed: int) -> None:
@@ -227,7 +228,7 @@ def check_snapshot(case: Case, seed: int) -> None:
     saved = pack_arrays(state._asdict())
     _, straight = feed(op, state, case, ports, [at, case.hops], rows)
     fresh = case.bind()
-    restored = type(fresh.init(case.rows))(**unpack_arrays(saved))
+    restored = fresh.init(case.rows)._replace(**unpack_arrays(saved))
     _same("snapshot", case, join(straight), join(feed(fresh, restored, case, ports, [at, case.hops], rows)[1]))
 
 
@@ -383,7 +384,7 @@ def _moved(port: Port, like: Port) -> Port:
 def _before(port: Port, spec: Spec, limit: Int) -> Port:
     """Return a port with all that is at or after each row's limit (ns) made invalid or left out."""
     if isinstance(port, Block) and isinstance(spec, BlockSpec):
-        time = np.stack([time_of(np.arange(s, s + port.n), spec.rate) for s in port.start])
+        time = np.stack([time_of(np.arange(s, s + port.n, dtype=np.int64), spec.rate) for s in port.start])
         valid = port.valid & (time < limit[port.rows][:, None])[:, None, :]
         return Block(port.values, valid, port.rows, port.start)
     assert isinstance(port, Marks)
