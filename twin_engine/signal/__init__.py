@@ -1,1 +1,25 @@
+"""Stages of signal processing. Each is imported when it is first asked for."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twin_engine.signal.psd import RunningPSD
+    from twin_engine.signal.qtriggers import QTriggers
+    from twin_engine.signal.whiten import Whiten
+
+__all__ = ["QTriggers", "RunningPSD", "Whiten"]
+
+_MODULES = {
+    "QTriggers": "qtriggers",
+    "RunningPSD": "psd",
+    "Whiten": "whiten",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
+from twin_engine.ports import BlockSpec
 from twin_engine.testing.laws import Case
 
+def _running_psd() -> Case:
+    from twin_engine.signal import RunningPSD
+
+    spec = BlockSpec(Fraction(256), ("h", "g"))
+    return Case(RunningPSD("x", memory="4 s", segment="1/2 s", band=(10, 40)), "1/16 s", {"source": spec}, "5 s")
+
+
+def _whiten() -> Case:
+    from twin_engine.signal import Whiten
+
+    spec = BlockSpec(Fraction(256), ("h", "g"))
+    return Case(Whiten("x", memory="4 s", segment="1/2 s", low="10 Hz", warm_up="2 s"), "1/16 s", {"source": spec}, "5 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
-CASES: dict[str, Callable[[], Case]] = {}
+CASES: dict[str, Callable[[], Case]] = {
+    "RunningPSD": _running_psd,
+    "Whiten": _whiten,
+}
