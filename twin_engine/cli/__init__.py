@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-For = Annotated[Optional[float], typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after that many seconds.")]  # noqa: UP045 - read by typer
+For = Annotated[float | None, typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after that many seconds.")]
 
 
 def main() -> None:
@@ -36,12 +36,16 @@ def main() -> None:
 
 @app.command()
 def run(
-    twin: Annotated[str, typer.Argument(help="Name of the catalogue, package.module:attribute, or a .py file.")],
+    twin: Annotated[str, typer.Argument(metavar="TWIN", help="Name of the catalogue, package.module:attribute, or a .py file.")],
     source: Annotated[str, typer.Option("--from", metavar="URI", help="Where readings come from: sim:, host:, csv:FILE, gwosc:FILE ...")],
-    sinks: Annotated[list[str], typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")],
-    asset: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="The asset's name, where the source has none. Repeatable.")] = None,  # noqa: UP045
+    sinks: Annotated[
+        list[str], typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")
+    ],
+    asset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The asset's name, where the source has none. Repeatable.")
+    ] = None,
     speed: Annotated[str, typer.Option(metavar="SPEED", help="Of a recording: max, realtime or 10x.")] = "max",
-    state: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Keep snapshots there and go on from the newest.")] = None,  # noqa: UP045
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep snapshots there and go on from the newest.")] = None,
     duration: For = None,
 ) -> None:
     """Run a twin on a source. Ctrl-C writes out what is held, saves a snapshot and ends."""
@@ -60,7 +64,7 @@ def detect(
     target: Annotated[Path, typer.Option("--to", metavar="FILE_OR_DIR", help="Where to write; a folder for a folder.")],
     detector: Annotated[str, typer.Option(metavar="NAME", help="Which detector.")] = "auto",
     unit: Annotated[str, typer.Option(metavar="UNIT", help="Of a numeric time: s, ms, us, ns or gps.")] = "s",
-    plot: Annotated[Optional[Path], typer.Option(metavar="PNG", help="Draw the series with its alarms.")] = None,  # noqa: UP045
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the series with its alarms.")] = None,
 ) -> None:
     """Score every row of a table by what came before it: one row out for each row in, with score, p_value and alarm."""
     from twin_engine.cli.detect import detect_path
@@ -86,7 +90,7 @@ def twins() -> None:
 
 
 @app.command()
-def check(module: Annotated[str, typer.Argument(help="A twin, as for run.")]) -> None:
+def check(module: Annotated[str, typer.Argument(metavar="MODULE", help="A twin, as for run.")]) -> None:
     """Say what a twin does, or what is wrong with its definition."""
     from twin_engine.cli.report import explain
     from twin_engine.loader import load
@@ -95,7 +99,7 @@ def check(module: Annotated[str, typer.Argument(help="A twin, as for run.")]) ->
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="Name of the kind of asset, a Python identifier.")]) -> None:
+def new(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the kind of asset, a Python identifier.")]) -> None:
     """Write a working twin module and its test into this folder."""
     from twin_engine.cli.new import write
 

@@ -41,7 +41,7 @@ def _installed(name: str) -> str:
 
 def _machine() -> Iterator[tuple[str, str, str]]:
     yield "twin-engine", _installed("twin-engine") or "not installed", "ok"
-    yield "python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "wrong: expected 3.11 or newer"  # noqa: UP036 - told, not assumed
+    yield "python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "wrong: expected 3.11 or newer"
     yield "machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "ok"
     free = shutil.disk_usage(Path.cwd()).free
     yield "free disk here", f"{free / 1e9:.1f} GB", "ok" if free > LITTLE_DISK else "wrong: expected more than 1 GB"

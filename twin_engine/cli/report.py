@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table without lines: columns as wide as their text, so that it can be cut by other tools."""
+    """Print a table without lines; where nobody watches, each row is one line, for other tools to cut."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in head:
         shown.add_column(name, overflow="fold")
     for row in rows:
         shown.add_row(*row)
-    Console().print(shown, markup=False)
+    Console(width=None if sys.stdout.isatty() else 1000).print(shown, markup=False)
 
 
 def summary(report: RunReport) -> str:
@@ -42,7 +43,11 @@ def explain(twin: Twin) -> None:
     stages = report(twin)
     print(f"twin {twin.name}: right. hop {float(twin.hop_s):g} s, definition {twin.digest()}")
     streams = [
-        (s.name, f"{float(hertz(s.rate)):g} Hz", ", ".join(f"{c.name} [{c.unit}]" for c in s.channels[:6]) + (" ..." if len(s.channels) > 6 else ""))
+        (
+            s.name,
+            f"{float(hertz(s.rate)):g} Hz",
+            ", ".join(f"{c.name} [{c.unit}]" for c in s.channels[:6]) + (" ..." if len(s.channels) > 6 else ""),
+        )
         for s in twin.streams
     ]
     table(("stream", "rate", "channels"), streams)
