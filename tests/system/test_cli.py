@@ -1,0 +1,67 @@
+"""The command line: what it imports, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twin_engine.cli import main
+
+HEAVY = "{'numpy', 'scipy', 'numba', 'pyarrow', 'torch', 'faust', 'matplotlib', 'pint', 'pandas'}"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["twin-engine", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("module", ["twin_engine", "twin_engine.cli"])
+def test_imports_are_light(module: str) -> None:
+    program = f"import sys, {module}; print(*({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not done.stdout.split()
+
+
+def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--help") == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("run", "detect", "demo", "twins", "check", "new", "doctor"))
+
+
+def test_doctor_finds_this_environment_sound(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:1] == ["numba"] and line.split()[-1] == "ok" for line in lines)
+
+
+def test_twins_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "twins") == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("interferometer", "host", "generic"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["run", "interferometer"], 2, "Missing option"),
+        (["frobnicate"], 2, "No such command"),
+        (["check", "interferometr"], 3, "Did you mean 'interferometer'?"),
+        (["run", "interferometer", "--from", "smi:", "--to", "jsonl:x.jsonl"], 4, "Did you mean 'sim'?"),
+        (["run", "interferometer", "--from", "sim:", "--to", "jsnl:x"], 6, "Did you mean 'jsonl'?"),
+        (["run", "interferometer", "--from", "sim:", "--to", "jsonl:x", "--speed", "fast"], 4, "--speed"),
+        (["detect", "nothing.csv", "--time", "t", "--value", "v", "--to", "out.csv"], 4, "nothing there"),
+    ],
+)
+def test_errors_tell_the_mend_and_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], code: int, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *words) == code
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
