@@ -6,13 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twin_engine.signal.filters import BandPass, HighPass, Notch
     from twin_engine.signal.psd import RunningPSD
     from twin_engine.signal.qtriggers import QTriggers
     from twin_engine.signal.whiten import Whiten
 
-__all__ = ["QTriggers", "RunningPSD", "Whiten"]
+__all__ = ["BandPass", "HighPass", "Notch", "QTriggers", "RunningPSD", "Whiten"]
 
 _MODULES = {
+    "BandPass": "filters",
+    "HighPass": "filters",
+    "Notch": "filters",
     "QTriggers": "qtriggers",
     "RunningPSD": "psd",
     "Whiten": "whiten",

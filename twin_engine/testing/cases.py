@@ -22,8 +22,37 @@ def _whiten() -> Case:
     return Case(Whiten("x", memory="4 s", segment="1/2 s", low="10 Hz", warm_up="2 s"), "1/16 s", {"source": spec}, "5 s")
 
 
+def _band_pass() -> Case:
+    from twin_engine.signal import BandPass
+
+    return Case(BandPass("x", (4, 20), order=3), "1/8 s", {"source": BlockSpec(Fraction(64), ("a", "b"))}, "20 s")
+
+
+def _high_pass() -> Case:
+    from twin_engine.signal import HighPass
+
+    return Case(HighPass("x", 3), "1/8 s", {"source": BlockSpec(Fraction(64), ("a", "b"))}, "20 s")
+
+
+def _notch() -> Case:
+    from twin_engine.signal import Notch
+
+    return Case(Notch("x", (10, 20), q=4), "1/8 s", {"source": BlockSpec(Fraction(64), ("a", "b"))}, "20 s")
+
+
+def _alarm() -> Case:
+    from twin_engine.detect import Alarm
+
+    spec = BlockSpec(Fraction(8), ("a", "b"), null="normal")
+    return Case(Alarm("x", rate="1/2 min", gap="1/2 s", hold_off="1 s"), "1/4 s", {"source": spec}, "60 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
+    "Alarm": _alarm,
+    "BandPass": _band_pass,
+    "HighPass": _high_pass,
+    "Notch": _notch,
     "RunningPSD": _running_psd,
     "Whiten": _whiten,
 }
