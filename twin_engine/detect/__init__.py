@@ -1,1 +1,21 @@
+"""Stages that judge: scores of telemetry, alarms at a stated rate, vetoes. Each is imported when it is first asked for."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twin_engine.detect.alarm import Alarm
+
+__all__ = ["Alarm"]
+
+_MODULES = {
+    "Alarm": "alarm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,200 @@
+"""The alarm policy: events at a false-alarm rate that the user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import log
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin_engine.clock import NS, hertz, index_of, seconds, time_of
+from twin_engine.detect.events import SEVERITIES
+from twin_engine.detect.tail import surprise_of
+from twin_engine.errors import DefinitionError
+from twin_engine.kernels.alarm import advance
+from twin_engine.kernels.alarm_state import AlarmState, Points, Policy, initial
+from twin_engine.ports import Block, BlockSpec, Float, Int, Marks, MarksSpec, Port, Spec
+from twin_engine.stage import Op, Stage, samples
+
+CRITICAL = 100.0  # times rarer than asked, from where on a warning is critical
+WINDOW = 4  # gaps in a window, of which the highest point is a peak
+EXTRAS = ("frequency", "bandwidth", "snr", "class")  # columns that an event takes over from its peak
+
+
+@dataclass(frozen=True)
+class Alarm(Stage):
+    """Turn scores or marks into events at a false-alarm rate, for each asset, in live time.
+
+    source: a block of scores whose spec states their null law, or marks with a column ``score``. Channels of a block are put together as the
+    most surprising one at each time; an event's weights are the channels' shares of the squared surprise over the event.
+
+    rate: false events asked for, a text such as ``"1/day"``. An event begins at a score that the tail of the row's own past says comes
+    that seldom, and lasts while scores stay above ``hysteresis`` (0..1) of the way from the tail's floor to that threshold, with pauses up to
+    ``gap`` (default: 5 samples of a block, 1/2 s for marks, at least one sample). It is closed at ``longest``; another begins only after live time of
+    a gap below the lower threshold, or far louder. hold_off: no event begins within it after one. warm_up: live time without alarms.
+    severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
+
+    The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``). With a known null law and number of trials it
+    begins as that law, worth 32 peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud
+    ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: a noisy
+    sensor gives at most four times the rate until the tail has followed.
+
+    p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of the hop in which
+    the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the event has ended.
+    """
+
+    source: str
+    rate: Any = "1/day"
+    hold_off: Any = 0
+    hysteresis: float = 0.5
+    gap: Any = None
+    longest: Any = "1 h"
+    warm_up: Any = 0
+    severity: str = "auto"
+    kind: str = ""
+
+    def bind(self, hop: Fraction, specs: Mapping[str, Spec]) -> AlarmOp:
+        """Check against the source's spec and return the op."""
+        spec, place = specs["source"], f"Alarm({self.source!r})"
+        rate = hertz(self.rate)
+        for name, good, expected in (
+            ("rate", rate > 0, "above 0"),
+            ("hysteresis", 0 <= self.hysteresis <= 1, "0 to 1"),
+            ("severity", self.severity in {*SEVERITIES, "auto"}, f"one of {(*SEVERITIES, 'auto')}"),
+        ):
+            if not good:
+                raise DefinitionError(f"{place}, {name}", expected=expected, found=repr(getattr(self, name)), mend=f"Give a {name} in that range.")
+        if isinstance(spec, BlockSpec):
+            samples(hop, spec.rate, f"{place}, hop")
+            gap = seconds(self.gap) if self.gap is not None else 5 / spec.rate
+            gap = max(gap, 1 / spec.rate)
+            trials = float(spec.rate) * len(spec.channels)
+        else:
+            if "score" not in spec.columns:
+                raise DefinitionError(place, expected="marks with a column 'score'", found=str(sorted(spec.columns)), mend="Name another source.")
+            gap = seconds(self.gap) if self.gap is not None else Fraction(1, 2)
+            trials = spec.trials_hz
+        if not spec.null:
+            trials = 0.0
+        if gap <= 0:
+            raise DefinitionError(f"{place}, gap", expected="above 0 s", found=f"{float(gap):g} s", mend="Make it longer.")
+        return AlarmOp(self, hop, spec, gap, trials)
+
+
+class AlarmOp(Op):
+    """Alarm, bound."""
+
+    persistent = True
+
+    def __init__(self, stage: Alarm, hop: Fraction, spec: Spec, gap: Fraction, trials: float) -> None:
+        self.hop, self.spec, self.severity = hop, spec, stage.severity
+        self.surprise = surprise_of(spec.null, f"Alarm({stage.source!r})")
+        channels = spec.channels or ("",)
+        self.channels = len(channels)
+        self.extras = [name for name in EXTRAS if isinstance(spec, MarksSpec) and name in spec.columns]
+        rate, window = float(hertz(stage.rate)), WINDOW * gap
+        # By the null law peaks come at `trials` a second times exp(-height); begin where they are well apart, one in ten gaps.
+        self.null_rate = min(trials, 0.1 / float(gap))
+        self.null_floor = log(trials / self.null_rate) if trials else 0.0
+        expected = log(max(trials / rate, 1.0)) if trials else np.inf  # the null law's own threshold
+        self.first = max(expected, self.null_floor)
+        self.policy = Policy(
+            rate, stage.hysteresis, int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(seconds(stage.longest) * NS),
+            float(seconds(stage.warm_up)), 0.5 * expected if trials else -np.inf, float(hop * NS),
+        )  # fmt: skip
+        columns: dict[str, tuple[str, tuple[int, ...]]] = {
+            **dict.fromkeys(("start", "peak", "end"), ("i8", ())),
+            **dict.fromkeys(("score", "p_value", "far"), ("f8", ())),
+            "revision": ("i8", ()), "final": ("?", ()), "ordinal": ("i8", ()), "severity": ("i8", ()), "weight": ("f8", (self.channels,)),
+            **{name: ("i8" if name == "class" else "f8", ()) for name in self.extras},
+        }  # fmt: skip
+        self.memory = gap + window  # after as long without input the event is closed and its peak is in the tail
+        warm = seconds(stage.warm_up) if trials else max(seconds(stage.warm_up), 64 * window)
+        self.outputs = {
+            "events": MarksSpec(
+                columns, channels, lag=spec.lag, valid_after=spec.valid_after + warm, events=True, kind=stage.kind or "anomaly",
+                classes=spec.classes if isinstance(spec, MarksSpec) else (),
+            )
+        }  # fmt: skip
+
+    def init(self, assets: int) -> AlarmState:
+        """Return tails that hold the null law, if it is known, and no event."""
+        return initial(assets, self.channels, len(self.extras), self.null_rate, self.null_floor, self.first)
+
+    def step(self, state: AlarmState, inputs: Mapping[str, Port]) -> tuple[AlarmState, dict[str, Port]]:
+        """Take scores or marks and give the revisions of events."""
+        port = inputs["source"]
+        points, until = self._of_block(port) if isinstance(port, Block) else self._of_marks(port)
+        ints, floats = advance(state, self.policy, port.rows, points, self.channels, len(self.extras))
+        live = np.rint(points.live.sum(axis=1) * NS).astype(np.int64)
+        return state, {"events": Marks(ints[:, 0].copy(), ints[:, 1].copy(), self._columns(ints, floats), port.rows.copy(), live, until)}
+
+    def _of_block(self, port: Block) -> tuple[Points, Int]:
+        """Return each sample at which some channel is valid as a point."""
+        assert isinstance(self.spec, BlockSpec)
+        heights = np.where(port.valid, self.surprise(port.values), -np.inf)
+        heights[~(heights < np.inf)] = -np.inf
+        row_height = heights.max(axis=1)
+        some = row_height > -np.inf
+        per_hop = round(self.hop * self.spec.rate)
+        index = port.start[:, None] + np.arange(port.n + 1)
+        times = time_of(index, self.spec.rate)
+        counts = some.reshape(len(some), -1, per_hop).sum(axis=2)
+        row, at = np.nonzero(some)
+        share = np.square(np.maximum(heights[row, :, at], 0.0))
+        begin = times[row, at]
+        return Points(
+            _offsets(counts), times[:, per_hop::per_hop].copy(), counts / float(self.spec.rate), begin, begin, times[row, at + 1],
+            row_height[row, at], share, np.zeros((len(row), 0)),
+        ), times[:, -1].copy()  # fmt: skip
+
+    def _of_marks(self, port: Marks) -> tuple[Points, Int]:
+        """Return each mark with a finite score as a point; ``until`` moves by whole hops, so it says where they end."""
+        rows, judged = port.rows, port.judged
+        if judged is None:
+            hops = max(1, round(port.live.max(initial=0) / (self.hop * NS))) if len(rows) else 1
+            judged = np.repeat((port.live / hops)[:, None], hops, axis=1)
+        hops, lag = judged.shape[1], round(self.spec.lag * NS)
+        last = index_of(port.until + lag, 1 / self.hop)
+        back = time_of(last, 1 / self.hop)[:, None] - time_of(last[:, None] - np.arange(hops - 1, -1, -1), 1 / self.hop)
+        ends = port.until[:, None] - back  # exact when a hop is not a whole number of ns
+        height = self.surprise(np.asarray(port.columns["score"], np.float64))
+        keep = np.isfinite(height)
+        columns = {name: column[keep] for name, column in port.columns.items()}
+        row, time, height = np.searchsorted(rows, port.row[keep]), port.time[keep], height[keep]
+        hop = np.minimum((ends[row] <= time[:, None]).sum(axis=1), hops - 1)
+        counts = np.bincount(row * hops + hop, minlength=len(rows) * hops).reshape(len(rows), hops)
+        share = np.zeros((len(time), self.channels))
+        channel = columns["channel"].astype(np.int64) if "channel" in columns else np.zeros(len(time), np.int64)
+        share[np.arange(len(time)), np.clip(channel, 0, self.channels - 1)] = np.square(np.maximum(height, 0.0))
+        extra = np.zeros((len(time), len(self.extras)))
+        for i, name in enumerate(self.extras):
+            extra[:, i] = columns[name]
+        start, end = (np.asarray(columns.get(name, time), np.int64) for name in ("start", "end"))
+        return Points(_offsets(counts), ends, judged / NS, start, time.copy(), end, height, share, extra), port.until.copy()
+
+    def _columns(self, ints: Int, floats: Float) -> dict[str, NDArray[Any]]:
+        """Return the columns of the spec from the kernel's tables."""
+        if self.severity == "auto":
+            severity = 1 + (floats[:, 1] * CRITICAL <= self.policy.rate).astype(np.int64)
+        else:
+            severity = np.full(len(ints), SEVERITIES.index(self.severity))
+        found: dict[str, NDArray[Any]] = {
+            "start": ints[:, 2], "peak": ints[:, 3], "end": ints[:, 4], "revision": ints[:, 5], "final": ints[:, 6] == 1, "ordinal": ints[:, 7],
+            "score": floats[:, 0], "far": floats[:, 1], "p_value": floats[:, 2], "severity": severity,
+            "weight": floats[:, 3 : 3 + self.channels],
+        }  # fmt: skip
+        for i, name in enumerate(self.extras, start=3 + self.channels):
+            found[name] = floats[:, i].astype(np.int64) if name == "class" else floats[:, i]
+        return {name: found[name].copy() for name in next(iter(self.outputs.values())).columns}
+
+
+def _offsets(counts: Int) -> Int:
+    """Return where each hop's points begin and end in the flat tables, ``(row, hop + 1)``."""
+    ends = counts.cumsum().reshape(counts.shape)
+    begins = ends[:, :1] - counts[:, :1]
+    return np.concatenate([begins, ends], axis=1)
