@@ -23,6 +23,7 @@ from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
 SNAPSHOT = "snapshot.safetensors"
+SNAPSHOT_SHARE = 20  # checkpoints are spaced by at least so many times what the last one took: large fleets do not live for saving
 
 
 class DeadLetter(Protocol):
@@ -48,7 +49,8 @@ class DeadLetter(Protocol):
 @dataclass
 class RunReport:
     """What a run came to. resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds:
-    of wall clock."""
+    of wall clock.
+    """
 
     resumed: bool = False
     ended: str = "end"
@@ -75,7 +77,7 @@ class Run:
         dead_letter: DeadLetter | None = None,
         clock: Clock | None = None,
         duration: float | None = None,
-        snapshot_every: float = 5.0,
+        snapshot_every: float = 1.0,
         absence: float = 10.0,
         on_update: Callable[[Update], None] | None = None,
     ) -> None:
@@ -105,7 +107,7 @@ class Run:
     def __call__(self) -> RunReport:
         """Run to the end of the input, of the time, or to ``stop()``; return what it came to."""
         begin = saved = heard = self._clock.now()
-        absent = False
+        absent, due = False, self._every
         try:
             with _signals(self.stop):
                 for item in self._source.items(self._position):
@@ -116,9 +118,10 @@ class Run:
                         heard, absent = now, False
                         self._take(item)
                     self._position = item.position
-                    if now - saved >= self._every:
+                    if now - saved >= due:
                         self.checkpoint()
                         saved = self._clock.now()
+                        due = max(self._every, SNAPSHOT_SHARE * (saved - now))
                     if self._stop.is_set() or (self._duration is not None and now - begin >= self._duration * NS):
                         self.report.ended = "signal" if self._stop.is_set() else "time"
                         break

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from twin_engine.errors import SnapshotError
 
-VERSION = 1  # raised when the layout changes; the reader takes this one and the one before, where there is one
+VERSION = 1  # raised when the layout changes; another version is refused, never guessed at
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -76,9 +76,9 @@ def read_snapshot(path: Path) -> Snapshot | None:
             f"snapshot {path}", expected="a whole snapshot of this engine", found=f"{type(error).__name__}: {error}",
             mend="Move the file away to begin anew, or give another --state.",
         ) from error  # fmt: skip
-    if version not in {VERSION, VERSION - 1}:
+    if version != VERSION:
         raise SnapshotError(
-            f"snapshot {path}", expected=f"version {VERSION - 1} or {VERSION}", found=str(version),
+            f"snapshot {path}", expected=f"version {VERSION}", found=str(version),
             mend="Run it with the release that wrote it, or begin anew with another --state.",
         )  # fmt: skip
     return Snapshot(arrays, document)
