@@ -6,11 +6,10 @@ bad one.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-from streams.chunks import Chunk, chunks, lines, open_bytes
+from streams.chunks import Chunk, chunks, items_from, lines, open_bytes
 from streams.columns import OPTIONS, Layout
 from streams.context import Context
 from streams.rows import Parsed, Rows, cells, fast, slow
@@ -34,7 +33,7 @@ def open_csv(uri: Uri, context: Context) -> CsvSource:
     with open_bytes(path) as file:
         try:
             head = next(chunks(file, 0), Chunk(0, 0, b""))
-        except (OSError, EOFError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise InputError(uri.text, expected="a readable file", found=str(error), mend="Check the file.") from None
     header, _, rest = head.data.partition(b"\n")
     try:
@@ -59,7 +58,7 @@ def _numeric(data: bytes, separator: str, width: int) -> list[int]:
 
 
 class CsvSource:
-    """Rows of one file. A position is ``{"offset": bytes}``, or within a piece ``{"offset", "end", "item"}``."""
+    """Rows of one file. For positions see ``items_from``."""
 
     live = False
 
@@ -68,33 +67,15 @@ class CsvSource:
 
     def items(self, position: Position) -> Iterator[Item]:
         """Yield a reading an asset for each piece of the file, then a reject for each bad row of the piece."""
-        place: dict[str, int] = position or {"offset": self._header}
-        start, item = place["offset"], place.get("item", 0)
-        path = self._uri.file
-        with open_bytes(path) as file:
-            whole = path.suffix == ".gz" or path.stat().st_size >= place.get("end", start) or not position
-            if file.seek(start) != start or not whole:
+        with open_bytes(self._uri.existing()) as file:
+            try:
+                yield from items_from(file, position, self._header, self._parse)
+            except (EOFError, OSError, zlib.error) as error:
                 raise InputError(
-                    self._uri.text, expected=f"at least {start} bytes", found="a shorter file", mend="Was it replaced? Begin anew."
-                )
-            if item:
-                data = file.read(place["end"] - start)
-                yield from self._piece(Chunk(start, place["end"], data), item)
-                start = place["end"]
-            for chunk in chunks(file, start):
-                yield from self._piece(chunk, 0)
+                    self._uri.text, expected="a whole file", found=str(error), mend="Was it cut or replaced? Begin anew."
+                ) from None
 
-    def _piece(self, chunk: Chunk, first: int) -> Iterator[Item]:
-        """Yield the items of one piece from the given one on, each with the position after it."""
-        items = self._items(chunk)
-        after: dict[str, Any] = {"offset": chunk.stop}
-        if not items:
-            return
-        for k in range(first, len(items)):
-            last = k + 1 == len(items)
-            yield replace(items[k], position=after if last else {"offset": chunk.start, "end": chunk.stop, "item": k + 1})
-
-    def _items(self, chunk: Chunk) -> list[Item]:
+    def _parse(self, chunk: Chunk) -> list[Item]:
         """Return the items of one piece."""
         if chunk.too_long:
             detail = f"a line of {chunk.stop - chunk.start} bytes; its head is kept"

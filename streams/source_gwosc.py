@@ -58,7 +58,10 @@ def _samples(uri: Uri, context: Context, file: Any) -> Samples:
     good = _good_seconds(uri, file, duration)
 
     def read(first: int, stop: int) -> tuple[Int, Float]:
-        values = np.asarray(strain[first:stop], np.float64)
+        try:
+            values = np.asarray(strain[first:stop], np.float64)
+        except OSError as error:
+            raise InputError(uri.text, expected="strain that can be read", found=str(error), mend="Download the file again.") from None
         values[~good[np.arange(first, stop) // int(rate)]] = np.nan
         return even_times(start, rate, first, stop), values[None]
 

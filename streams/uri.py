@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from twin_engine.errors import InputError, SinkError, TwinError
+from twin_engine.errors import InputError, TwinError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]+):(.*)", re.DOTALL)
 
@@ -17,8 +17,9 @@ _SCHEME = re.compile(r"([a-z][a-z0-9]+):(.*)", re.DOTALL)
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return what to do about a name that is not among the known ones: the nearest of them, or all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"Did you mean {by_lower[close[0]]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,3 @@ def parse(text: str, schemes: Collection[str], suffixes: Mapping[str, str], erro
         name, _, value = part.partition("=")
         options[unquote(name)] = unquote(value)
     return Uri(text, scheme, unquote(path).removeprefix("//"), options, error)
-
-
-__all__ = ["InputError", "SinkError", "Uri", "nearest", "parse"]

@@ -12,10 +12,22 @@ from twin_engine.errors import InputError, SinkError
 from twin_engine.records import Event, Update, event_line, parse_line
 
 EVENT = Event(
-    id="e1", twin="interferometer", asset="H1", stage="glitch", kind="trigger", severity="warning",
+    id="e1",
+    twin="interferometer",
+    asset="H1",
+    stage="glitch",
+    kind="trigger",
+    severity="warning",
     start=1442224245422000000,
-    peak=1442224245422000001, end=1442224245500000000, score=12.5, p_value=1e-9, channels={"h": 1.0}, frequency=120.0, snr=20.0, class_="blip",
-)  # fmt: skip
+    peak=1442224245422000001,
+    end=1442224245500000000,
+    score=12.5,
+    p_value=1e-9,
+    channels={"h": 1.0},
+    frequency=120.0,
+    snr=20.0,
+    class_="blip",
+)
 
 
 def _update(*events: Event) -> Update:

@@ -1,0 +1,86 @@
+"""The dead letter: rejects as JSON lines with their bytes, source, position and reason, up to a size beyond which they are only counted."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from twin_engine.clock import Clock, WallClock, iso
+from twin_engine.errors import SinkError
+from twin_engine.records import Position, Reject
+
+SCHEMA = 1
+_NAME = "dead_letter.jsonl"
+_CAP = 64 << 20
+
+
+class DeadLetter:
+    """``dead_letter.jsonl`` in a directory.
+
+    A line: ``schema, ts`` (when it was written, ISO), ``source, asset, reason, detail, position, raw`` (base64). cap: bytes; a line that
+    would not fit is counted in ``unwritten``, by reason, and kept in the position.
+    """
+
+    def __init__(self, directory: Path, *, cap: int = _CAP, clock: Clock | None = None) -> None:
+        self.path = directory / _NAME
+        self.unwritten: dict[str, int] = {}
+        self._cap, self._clock = cap, clock or WallClock()
+        self._file: BinaryIO | None = None
+
+    def open(self, position: Position) -> None:
+        """Cut the file back to the position (None: empty it)."""
+        self.close()
+        place = position or {"offset": 0, "unwritten": {}}
+        self.unwritten = dict(place["unwritten"])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+        except OSError as error:
+            raise SinkError(
+                str(self.path), expected="a file that can be written", found=str(error), mend="Choose another directory."
+            ) from None
+        self._file.truncate(min(place["offset"], self._file.seek(0, os.SEEK_END)))
+        self._file.seek(0, os.SEEK_END)
+
+    def write(self, reject: Reject) -> None:
+        """Append a reject."""
+        if self._file is None:
+            raise SinkError(str(self.path), expected="an open file", found="closed", mend="Open it first.")
+        line = msgspec.json.encode(
+            {
+                "schema": SCHEMA,
+                "ts": iso(self._clock.now()),
+                "source": reject.source,
+                "asset": reject.asset,
+                "reason": reject.reason.value,
+                "detail": reject.detail,
+                "position": reject.position,
+                "raw": base64.b64encode(reject.raw).decode(),
+            }
+        )
+        if self._file.tell() + len(line) + 1 > self._cap:
+            self.unwritten[reject.reason.value] = self.unwritten.get(reject.reason.value, 0) + 1
+            return
+        self._file.write(line + b"\n")
+
+    def flush(self) -> Position:
+        """Force the lines to disk and return the position after them."""
+        if self._file is None:
+            return None
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise SinkError(str(self.path), expected="room to write", found=str(error), mend="Free some space.") from None
+        return {"offset": self._file.tell(), "unwritten": dict(self.unwritten)}
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+            self._file = None

@@ -1,0 +1,63 @@
+"""Schemes of sources and sinks, and what opens each; a module is imported when its scheme is first named."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from streams.context import Context
+from streams.uri import Uri, parse
+from twin_engine.errors import InputError, SinkError
+from twin_engine.records import Sink, Source
+
+SOURCES = {
+    "csv": "source_csv:open_csv",
+    "dir": "directory:open_directory",
+    "gwf": "source_gwf:open_gwf",
+    "gwosc": "source_gwosc:open_gwosc",
+    "host": "host:open_host",
+    "lines": "source_lines:open_lines",
+    "npz": "source_npz:open_npz",
+    "parquet": "source_parquet:open_parquet",
+    "sim": "source_sim:open_sim",
+}
+FILE_SUFFIXES = {
+    ".csv": "csv",
+    ".gwf": "gwf",
+    ".h5": "gwosc",
+    ".hdf5": "gwosc",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".npz": "npz",
+    ".parquet": "parquet",
+}
+SINKS = {
+    "jsonl": "sink_jsonl:open_jsonl",
+}
+SINK_SUFFIXES = {".jsonl": "jsonl"}
+
+
+def _opener(home: str) -> Callable[..., Any]:
+    """Return the function that a table names."""
+    module, _, name = home.partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(f"streams.{module}"), name))
+
+
+def source_at(uri: str, context: Context) -> Source:
+    """Return the source at an address; raises InputError."""
+    parsed = parse(uri, SOURCES, {**FILE_SUFFIXES, "/": "dir"}, InputError)
+    return cast("Source", _opener(SOURCES[parsed.scheme])(parsed, context))
+
+
+def source_of_file(file: Uri, context: Context) -> Source:
+    """Return the source of a file whose suffix says its kind, with the options of the address; raises InputError."""
+    scheme = next(FILE_SUFFIXES[s] for s in FILE_SUFFIXES if file.path.lower().removesuffix(".gz").endswith(s))
+    return cast("Source", _opener(SOURCES[scheme])(replace(file, scheme=scheme), context))
+
+
+def sink_at(uri: str, show: tuple[str, ...]) -> Sink:
+    """Return the sink at an address; raises SinkError."""
+    parsed = parse(uri, SINKS, SINK_SUFFIXES, SinkError)
+    return cast("Sink", _opener(SINKS[parsed.scheme])(parsed, show))
