@@ -47,12 +47,20 @@ def _alarm() -> Case:
     return Case(Alarm("x", rate="1/2 min", gap="1/2 s", hold_off="1 s"), "1/4 s", {"source": spec}, "60 s")
 
 
+def _qtriggers() -> Case:
+    from twin_engine.signal import QTriggers
+
+    spec = BlockSpec(Fraction(256), ("h", "g"))
+    return Case(QTriggers("x", band=(8, 100), q=(4, 32), rate="10/s"), "1/16 s", {"source": spec}, "5 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
     "BandPass": _band_pass,
     "HighPass": _high_pass,
     "Notch": _notch,
+    "QTriggers": _qtriggers,
     "RunningPSD": _running_psd,
     "Whiten": _whiten,
 }

@@ -1,0 +1,153 @@
+"""The tiling of time, frequency and Q by sine-Gaussian-like tiles, and its layout in blocks for streaming.
+
+The tiling is that of the Q transform of Chatterji et al. 2004 (doi:10.1088/0264-9381/21/20/024): planes of constant Q, rows of constant frequency, tiles in time, spaced so
+that no sine-Gaussian inside the band loses more than the stated fraction (``mismatch``) of its energy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin_engine.ports import Float, Int
+
+LANES = 16  # rows that a kernel transforms side by side
+DECIMATION = 4  # between one level and the next
+HALF_TAPS = 30  # of the decimator's filter on either side
+USABLE = 0.3  # of a level's rate: above it the decimator's transition begins
+GUARD = 0.65  # of Q/f: beyond it a tile's envelope has less than 1e-4 of its energy
+
+
+def spacing(mismatch: float) -> float:
+    """Return the distance between tiles, in the metric of the tiling, that loses at most ``mismatch``."""
+    return 2.0 * math.sqrt(mismatch / 3.0)
+
+
+def q_planes(low: float, high: float, mismatch: float) -> Float:
+    """Return the Q of each plane between two limits."""
+    extent = math.log(high / low) / math.sqrt(2.0)
+    count = max(1, math.ceil(extent / spacing(mismatch)))
+    return low * np.exp(math.sqrt(2.0) * extent / count * (np.arange(count) + 0.5))
+
+
+def row_frequencies(q: float, low: float, high: float, mismatch: float) -> Float:
+    """Return the centre frequency (Hz) of each row of the plane of one Q between two limits."""
+    stretch = math.sqrt(2.0 + q * q) / 2.0
+    extent = math.log(high / low) * stretch
+    count = max(1, math.ceil(extent / spacing(mismatch)))
+    return low * np.exp(extent / count / stretch * (np.arange(count) + 0.5))
+
+
+def half_width(q: float | Float, frequency: float | Float) -> Float:
+    """Return half the width (Hz) of a row's bisquare window."""
+    return np.asarray(math.sqrt(11.0) * frequency / q)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that share their blocks: the middle ``hop`` of ``length`` samples at a decimation level, ``tiles`` in a whole block.
+
+    A block b covers samples ``(b + 1) hop + guard - length`` to ``(b + 1) hop + guard`` of the level and gives the tiles of ``b hop`` to ``(b + 1) hop``. lane: place
+    of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(bin, row)`` float32, windows scaled to unit mean energy on white noise of unit variance.
+    """
+
+    level: int
+    length: int
+    hop: int
+    guard: int
+    tiles: int
+    lane: int
+    first_bin: Int
+    weights: NDArray[np.float32]
+
+    @property
+    def factor(self) -> int:
+        """Samples of the input to one of the level."""
+        return DECIMATION**self.level
+
+    @property
+    def delay(self) -> int:
+        """Samples of the input by which the level trails it."""
+        return HALF_TAPS * (self.factor - 1) // (DECIMATION - 1)
+
+    @property
+    def lag(self) -> int:
+        """Samples of the input by which the tiles trail it."""
+        return (self.hop + self.guard - 1) * self.factor + self.delay + 1
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """All rows, in lanes (rows of a group are padded to whole lanes with weight 0). q, frequency: ``(lane,)``, 0 where padded."""
+
+    rate: float
+    groups: tuple[Group, ...]
+    q: Float
+    frequency: Float
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles."""
+        return int((self.q > 0).sum())
+
+    @property
+    def independent(self) -> Float:
+        """Independent tiles a second of each row: the equivalent bandwidth of its squared window, ``(lane,)``."""
+        shape = 0.8127**2 / 0.6017  # integral of the squared bisquare, squared, over that of its fourth power, in half widths
+        return np.divide(shape * math.sqrt(11.0) * self.frequency, self.q, out=np.zeros_like(self.q), where=self.q > 0)
+
+
+def tile_count(mismatch: float) -> int:
+    """Return the tiles in a block: enough that a quarter of it holds the guard at the finest spacing, as a power of 2."""
+    return 2 ** math.ceil(math.log2(16.0 * math.pi * GUARD / spacing(mismatch)) - 1e-9)
+
+
+def tiling(
+    rate: float, band: tuple[float, float], q: tuple[float, float], mismatch: float, longest: float, cadence: float, levels: int
+) -> Tiling:
+    """Lay out the rows of a band (Hz) and a range of Q at a rate (Hz).
+
+    longest: seconds, rows of tiles with a longer Q/f are left out. cadence: seconds, the longest hop between a row's blocks. levels: decimations there may be.
+    """
+    n = tile_count(mismatch)
+    members: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for plane in q_planes(*q, mismatch):
+        high = min(band[1], rate / 2 / (1 + math.sqrt(11.0) / plane))
+        if high <= band[0]:
+            continue
+        for f in row_frequencies(float(plane), band[0], high, mismatch):
+            if plane / f > longest:
+                continue
+            edge = float(f + half_width(plane, f))
+            level = min(levels, max(0, math.floor(math.log(USABLE * rate / edge, DECIMATION))))
+            duration = n * spacing(mismatch) / (2 * math.pi) * plane / f
+            length = 2 ** math.floor(math.log2(duration * rate / DECIMATION**level))
+            members.setdefault((level, max(length, n)), []).append((float(plane), float(f)))
+    groups: list[Group] = []
+    lanes: list[tuple[float, float]] = []
+    for (level, length), rows in sorted(members.items()):
+        groups.append(_group(rate / DECIMATION**level, level, length, n, rows, cadence, len(lanes)))
+        lanes += rows + [(0.0, 0.0)] * (-len(rows) % LANES)
+    array = np.array(lanes, float).reshape(-1, 2)
+    return Tiling(rate, tuple(groups), array[:, 0].copy(), array[:, 1].copy())
+
+
+def _group(rate: float, level: int, length: int, n: int, rows: list[tuple[float, float]], cadence: float, lane: int) -> Group:
+    step = length // n
+    wanted = min(n // 2, max(1, int(cadence * rate / step)))
+    hop = step * 2 ** int(math.log2(wanted))
+    guard = step * min(n // 4, max(math.ceil(GUARD * q / f * rate / step) for q, f in rows))
+    q, f = np.array(rows).T
+    width = half_width(q, f) * length / rate
+    count = int(np.floor(2 * width).max()) + 1
+    first = np.clip(np.ceil(f * length / rate - width).astype(np.int64), 0, length // 2 + 1 - count)
+    bins = first + np.arange(count)[:, None]
+    x = (bins - f * length / rate) / width
+    window = np.where((np.abs(x) < 1) & (bins <= length // 2), (1 - x**2) ** 2, 0.0)
+    window /= np.sqrt(length * (window**2).sum(axis=0))
+    padded = -len(rows) % LANES
+    weights = np.pad(window, ((0, 0), (0, padded))).astype(np.float32)
+    return Group(level, length, hop, guard, n, lane, np.pad(first, (0, padded)), weights)

@@ -1,0 +1,284 @@
+"""Q-transform triggers: excess energy in tiles of time, frequency and Q, joined to triggers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+from numpy.typing import NDArray
+
+from twin_engine.clock import NS, hertz, seconds, time_of
+from twin_engine.errors import DefinitionError
+from twin_engine.kernels import clusters, qtransform
+from twin_engine.kernels.psd import fill_and_count
+from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Marks, MarksSpec, Port, Spec
+from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, LANES, Group, Tiling, tiling
+from twin_engine.stage import Op, Stage, block_input, samples
+
+Single = NDArray[np.float32]
+
+LOWEST_SCORE = 5.0  # tiles below it are not looked at
+OVERLAP = 2.0  # independent trials to one independent tile, measured: planes and rows overlap less than the tiles of a row
+HELD_BACK = Fraction(1, 4)  # s, by which a row's level trails, so that a glitch does not hide itself
+CADENCE = Fraction(1, 8)  # s, the longest hop between the blocks of a row
+COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "start": ("i8", ()), "peak": ("i8", ()), "end": ("i8", ()), "channel": ("i8", ()), "score": ("f8", ()), "snr": ("f8", ()),
+    "frequency": ("f8", ()), "bandwidth": ("f8", ()), "q": ("f8", ()),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QTriggers(Stage):
+    """Find excess energy in white noise of unit variance (give it a ``Whiten``) with the Q transform, as Omicron does.
+
+    band: Hz, as far as the bisquare windows fit below the Nyquist frequency. q: range of Q (at least 3.4). mismatch: the largest part of its energy that a signal
+    between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. memory: of each row's level, to which the energies are normalised. rate: triggers a
+    second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart are one trigger. duration: after which a trigger is closed whatever follows.
+
+    Ports: ``triggers``, marks with start, peak, end (ns UTC), channel, score, snr, frequency, bandwidth (of all its loud tiles, Hz) and q of the loudest tile; snr is
+    sqrt(2 (E - 1)) of its normalised energy E. ``energy``, a block: for each channel the largest score in each hop, 5 where it is smaller. A score is minus the
+    logarithm of the chance that one tile of Gaussian noise exceeds it (an exponential law); it takes into account how well the level is known. References: Chatterji et al.
+    2004 (doi:10.1088/0264-9381/21/20/024), Robinet et al. 2020 (Omicron, arXiv:2007.11374).
+    """
+
+    source: str
+    band: tuple[str | float, str | float] = (20, 1024)
+    q: tuple[float, float] = (4, 64)
+    mismatch: float = 0.2
+    longest: str | float = "1/2 s"
+    memory: str | float = "2 s"
+    rate: str | float = "1/s"
+    gap: str | float = "1/4 s"
+    duration: str | float = "1/2 s"
+
+    def bind(self, hop: Fraction, specs: Mapping[str, Spec]) -> Op:
+        """Lay out the tiling for the input's rate; raises DefinitionError when it holds no row."""
+        spec, place = block_input(self, "source", specs), f"QTriggers({self.source!r})"
+        low, high = (float(hertz(edge)) for edge in self.band)
+        if not 0 < low < high or not math.sqrt(11.0) < self.q[0] <= self.q[1] or not 0 < self.mismatch < 1:
+            raise DefinitionError(
+                place, expected="0 < band, 3.32 < q, each ascending, and 0 < mismatch < 1", found=f"{self.band}, {self.q}, {self.mismatch}"
+            )
+        hop_samples, levels = int(hop * spec.rate), 0
+        while hop_samples % DECIMATION ** (levels + 1) == 0:
+            levels += 1
+        plan = tiling(float(spec.rate), (low, high), self.q, self.mismatch, float(seconds(self.longest)), float(CADENCE), levels)
+        if not plan.groups:
+            raise DefinitionError(
+                place, expected="at least one row of tiles", found=f"band {self.band} Hz at {float(spec.rate):g} Hz, Q/f up to {self.longest}",
+                mend="Widen the band or raise longest.",
+            )  # fmt: skip
+        return QTriggersOp(hop, spec, plan, self, place)
+
+
+class QState(NamedTuple):
+    """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other. run: valid samples in a row; runs: the same at the
+    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, count: see ``join_cells``.
+    """
+
+    past: Single
+    run: Int
+    runs: Int
+    levels: Single
+    cells: Float
+    open: Float
+    waiting: Float
+    count: Int
+
+
+class _Level(NamedTuple):
+    """A decimation level. at: its place in ``past``. keep: samples kept. behind: samples by which its end trails the input's end over its factor."""
+
+    at: int
+    keep: int
+    behind: int
+
+
+class QTriggersOp(Op):
+    """A bound QTriggers."""
+
+    def __init__(self, hop: Fraction, spec: BlockSpec, plan: Tiling, stage: QTriggers, place: str) -> None:
+        rate = spec.rate
+        self._plan, self._rate, self._channels = plan, rate, len(spec.channels)
+        self._hop = int(hop * rate)
+        self._cell = _divisor(self._hop, max(1, int(rate / 64)))
+        self._levels = _levels(plan)
+        taps = 2 * HALF_TAPS + 1
+        self._taps = (2 * scipy.signal.firwin(taps, 0.25, window=("kaiser", 9.0))).astype(np.float32)
+        self._reach = -(-max(g.guard * g.factor + g.delay for g in plan.groups) // self._cell)  # cells each side that a tile depends on
+        lag = max(max(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
+        self._lag = -(-lag // self._hop) * self._hop
+        memory = float(seconds(stage.memory))
+        self._trust = np.maximum(2 * memory * plan.independent, 0).astype(np.float32)
+        q, f = np.maximum(plan.q, 1), np.maximum(plan.frequency, 1)
+        self._half = q / (4 * math.sqrt(math.pi) * f) * float(rate)
+        self._band = np.stack([math.sqrt(math.pi) * f / q, f])
+        self._depths = [math.ceil(HELD_BACK * rate / (g.hop * g.factor)) for g in plan.groups]
+        self._places = np.cumsum([0] + [len(g.first_bin) * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
+        self._forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g in plan.groups]
+        self._work = [_work(g.tiles) for g in plan.groups]
+        trials = OVERLAP * float(plan.independent.sum()) * self._channels
+        self._threshold = max(LOWEST_SCORE, math.log(trials / float(hertz(stage.rate))))
+        gap, longest = samples(seconds(stage.gap), rate, place), samples(seconds(stage.duration), rate, place)
+        self._shape = np.array([self._cell, gap, longest], float)
+        self._room = longest // self._cell + 3
+        behind, margin = Fraction(self._lag) / rate, Fraction(2 * (self._reach + 1) * self._cell) / rate
+        closing = -(-(gap + longest + self._cell) // self._hop) * hop
+        after = spec.valid_after + margin
+        self.memory = Fraction(max(self._lag, *(level.keep * DECIMATION**d for d, level in enumerate(self._levels)))) / rate
+        self.outputs = {
+            "triggers": MarksSpec(COLUMNS, spec.channels, spec.lag + behind + closing, after, "exponential", trials),
+            "energy": BlockSpec(1 / hop, spec.channels, (), spec.lag + behind, after),
+        }
+        self._back = (spec.lag, -(-spec.lag // hop) * hop, int(closing * rate))
+
+    def init(self, assets: int) -> QState:
+        """Return the state before any sample: every row's level is that of white noise of unit variance."""
+        shape, cells = (assets, self._channels), self._lag // self._cell
+        return QState(
+            np.zeros((*shape, sum(level.keep for level in self._levels)), np.float32), np.zeros(shape, np.int64),
+            np.zeros((*shape, cells), np.int64), np.ones((*shape, self._places[-1]), np.float32), _no_cells((*shape, cells)),
+            np.zeros((*shape, clusters.FIELDS)), np.zeros((*shape, self._room, clusters.FIELDS)), np.zeros((*shape, 1), np.int64),
+        )  # fmt: skip
+
+    def step(self, state: QState, inputs: Mapping[str, Port]) -> tuple[QState, dict[str, Port]]:
+        """Take whole hops: transform what blocks are complete, then join the cells that all blocks have passed."""
+        block = inputs["source"]
+        assert isinstance(block, Block)
+        rows, cell, kept = block.rows, self._cell, self._lag // self._cell
+        filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
+        fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
+        ends = np.concatenate([state.runs[rows], runs[:, :, cell - 1 :: cell]], axis=2)
+        cells = np.concatenate([state.cells[rows], _no_cells((*block.values.shape[:2], block.n // cell))], axis=2)
+        zero = (block.start - self._lag) // cell
+        self._transform(state, block, filled, ends[:, :, kept:], cells, zero)
+        state.runs[rows], state.cells[rows] = ends[:, :, -kept:], cells[:, :, -kept:]
+        done = block.n // cell
+        live = ends[:, :, self._reach : self._reach + done] >= (2 * self._reach + 1) * cell
+        return state, {"triggers": self._join(state, block, cells, live, zero), "energy": self._energy(block, cells[:, :, :done], live)}
+
+    def _transform(self, state: QState, block: Block, filled: Float, ends: Int, cells: Float, zero: Int) -> None:
+        """Decimate the new samples level by level and transform the blocks that they complete."""
+        rows, fresh = block.rows, filled.astype(np.float32)
+        for number, level in enumerate(self._levels):
+            span = slice(level.at, level.at + level.keep)
+            past = np.concatenate([state.past[rows, :, span], fresh], axis=2)
+            state.past[rows, :, span] = past[:, :, -level.keep :]
+            begin = block.start // DECIMATION**number - level.behind  # index of the first new sample of the level
+            for g, group in enumerate(self._plan.groups):
+                if group.level == number:
+                    self._group(g, group, past, begin, level.keep, fresh.shape[2], block, ends, state.levels, cells, zero)
+            if number + 1 < len(self._levels):
+                following = self._levels[number + 1]
+                first = DECIMATION * int(block.start[0] // DECIMATION ** (number + 1) - following.behind) - int(begin[0]) + level.keep
+                fresh = np.empty((*past.shape[:2], fresh.shape[2] // DECIMATION), np.float32)
+                flat = past.reshape(-1, past.shape[2])
+                qtransform.decimate(flat, self._taps, first, fresh.reshape(len(flat), -1))
+
+    def _group(
+        self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, block: Block, ends: Int, levels: Single, cells: Float, zero: Int
+    ) -> None:  # fmt: skip
+        jobs = self._jobs(group, begin, fresh, block, ends)
+        if not len(jobs.row):
+            return
+        offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[jobs.local] + keep
+        cut = np.lib.stride_tricks.sliding_window_view(past, group.length, axis=2)[jobs.local, jobs.channel, offset]
+        spectra: NDArray[np.complex64] = scipy.fft.rfft(cut)
+        step = group.length // group.tiles
+        hi = (group.length - group.guard) // step
+        shape = np.array(
+            [group.tiles, hi - group.hop // step, hi, group.lane, step * group.factor, group.hop * group.factor, self._depths[g], self._cell, self._places[g]]
+        )
+        rates = np.array([self._forget[g], LOWEST_SCORE, self._threshold])
+        qtransform.find_tiles(
+            jobs, spectra, group.first_bin, group.weights, self._trust, self._half, self._band, shape, rates, levels, cells, zero, self._work[g].copy()
+        )
+
+    def _jobs(self, group: Group, begin: Int, fresh: int, block: Block, ends: Int) -> qtransform.Jobs:
+        """Return the blocks of a group that the new samples complete, and whether their samples are all valid."""
+        first = (begin - group.guard) // group.hop
+        number = (begin + fresh - group.guard) // group.hop - first
+        local, channel = (a.ravel() for a in np.indices((len(first), self._channels)))
+        each = number[local]
+        index = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        local, channel = np.repeat(local, each), np.repeat(channel, each)
+        blocks = first[local] + index
+        stop = (blocks + 1) * group.hop + group.guard
+        start = (stop - group.length) * group.factor - group.delay
+        cell = -(-((stop - 1) * group.factor + group.delay + 1 - block.start[local]) // self._cell)
+        whole = ends[local, channel, cell - 1] >= block.start[local] + cell * self._cell - start
+        return qtransform.Jobs(block.rows[local], local, channel, blocks, whole)
+
+    def _join(self, state: QState, block: Block, cells: Float, live: Bool, zero: Int) -> Marks:
+        """Join the cells that are complete and return the triggers that are final."""
+        rows, done = block.rows, live.shape[2]
+        tables: list[Float] = []
+        for i, row in enumerate(rows):
+            out = np.empty((self._channels * (done + self._room), clusters.FIELDS + 1))
+            found = clusters.join_cells(
+                cells[i, :, :done], live[i], int(zero[i]), self._hop // self._cell, self._shape, self._threshold,
+                state.open[row], state.waiting[row], state.count[row], out,
+            )  # fmt: skip
+            table = out[:found]
+            tables.append(table[np.lexsort((table[:, -1], table[:, qtransform.TIME]))])
+        row = np.repeat(rows, [len(t) for t in tables])
+        table = np.concatenate(tables) if tables else np.zeros((0, clusters.FIELDS + 1))
+        lane, low, high = table[:, qtransform.LANE].astype(np.int64), table[:, qtransform.LOW], table[:, qtransform.HIGH]
+        start, peak, end = (time_of(np.rint(table[:, k]).astype(np.int64), self._rate) for k in (qtransform.START, qtransform.TIME, qtransform.END))
+        columns = {
+            "start": start, "peak": peak, "end": end, "channel": table[:, -1].astype(np.int64), "score": table[:, qtransform.SCORE].copy(),
+            "snr": np.sqrt(2 * (table[:, qtransform.ENERGY] - 1)), "frequency": self._plan.frequency[lane], "bandwidth": high - low,
+            "q": self._plan.q[lane],
+        }  # fmt: skip
+        judged = live.sum(axis=(1, 2)) * self._cell
+        lived = np.array([int(n * NS / (self._rate * self._channels)) for n in judged], np.int64)
+        until = time_of(block.start + block.n - self._lag - self._back[2], self._rate)
+        return Marks(row, peak.copy(), columns, rows.copy(), lived, until)
+
+    def _energy(self, block: Block, cells: Float, live: Bool) -> Block:
+        """Return the loudest tile of each hop."""
+        per_hop = self._hop // self._cell
+        shape = (*live.shape[:2], -1, per_hop)
+        score = np.maximum(cells[..., qtransform.SCORE].reshape(shape).max(axis=3), LOWEST_SCORE)
+        lag, rounded, _ = self._back
+        start = (block.start + int((lag - rounded) * self._rate) - self._lag) // self._hop
+        return Block(score, live.reshape(shape).all(axis=3), block.rows.copy(), start)
+
+
+def _levels(plan: Tiling) -> tuple[_Level, ...]:
+    """Return what is kept of each decimation level."""
+    found: list[_Level] = []
+    end = DECIMATION ** (2 + max(g.level for g in plan.groups))
+    at, whole = 0, end
+    for number in range(1 + max(g.level for g in plan.groups)):
+        keep = max([2 * HALF_TAPS + DECIMATION] + [g.length for g in plan.groups if g.level == number])
+        found.append(_Level(at, keep, whole // DECIMATION**number - end))
+        at, end = at + keep, (end - 1 - HALF_TAPS) // DECIMATION + 1
+    return tuple(found)
+
+
+def _work(tiles: int) -> Single:
+    """Return room for a transform of that many tiles, with its cosines and sines."""
+    room = np.zeros((6, tiles * LANES), np.float32)
+    turn = 2 * np.pi * np.arange(tiles) / tiles
+    room[4, :tiles], room[5, :tiles] = np.cos(turn), np.sin(turn)
+    return room
+
+
+def _no_cells(shape: tuple[int, ...]) -> Float:
+    """Return empty cells: no score, no extent."""
+    cells = np.zeros((*shape, qtransform.FIELDS))
+    cells[..., qtransform.START] = cells[..., qtransform.LOW] = np.inf
+    cells[..., qtransform.END] = cells[..., qtransform.HIGH] = -np.inf
+    return cells
+
+
+def _divisor(n: int, limit: int) -> int:
+    """Return the largest divisor of ``n`` that is at most ``limit``."""
+    return next(d for d in range(min(n, limit), 0, -1) if n % d == 0)
