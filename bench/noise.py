@@ -1,9 +1,9 @@
 """Simulated noise against its curve in each band of a third of an octave.
 
-``python -m bench.noise [--data DIR] [--seconds N]``. The estimate is Welch's (64 s Hann windows, half overlapped). Two ratios a band: ``level``, the root of
-the mean over frequency of measured over true power, whose own scatter is ``sigma``, and ``power``, the root of the ratio of the band's powers, which a single
-line of the curve can carry alone (its scatter is then that of the line). Bands begin at the curve's first point, or at 2 Hz, below which the simulator
-holds a curve level.
+``python -m bench.noise [--data DIR] [--seconds N]``. The estimate is Welch's (64 s Hann windows, half overlapped). Two ratios a band:
+``level``, the root of the mean over frequency of measured over true power, whose own scatter is ``sigma``, and ``power``, the root of the
+ratio of the band's powers, which a single line of the curve can carry alone (its scatter is then that of the line). Bands begin at the
+curve's first point, or at 2 Hz, below which the simulator holds a curve level.
 """
 
 from __future__ import annotations
@@ -77,11 +77,15 @@ def main() -> None:
         last = max(table, key=lambda b: abs(b["level"] - 1))
         power = max(table, key=lambda b: abs(b["power"] - 1))
         worst[f"{name}@{rate}"] = [round(abs(last["level"] - 1), 4), round(abs(power["power"] - 1), 4)]
-        print(f"{name} at {rate} Hz, {len(table)} bands: worst level {last['level']:.4f} from {last['low']:.1f} Hz (sigma {last['sigma']:.4f}), "
-              f"worst power {power['power']:.4f} from {power['low']:.1f} Hz", flush=True)  # fmt: skip
+        print(
+            f"{name} at {rate} Hz, {len(table)} bands: worst level {last['level']:.4f} from {last['low']:.1f} Hz "
+            f"(sigma {last['sigma']:.4f}), worst power {power['power']:.4f} from {power['low']:.1f} Hz",
+            flush=True,
+        )
     limit = 0.05
     level, power = (max(pair[i] for pair in worst.values()) for i in (0, 1))
-    print(json.dumps({"bench": "noise", "limit": limit, "level": level, "power": power, "within": level <= limit, "curves": worst}))
+    found = {"bench": "noise", "limit": limit, "level": level, "power": power, "within": level <= limit, "curves": worst}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -59,10 +59,11 @@ def schedule(value: str | Sequence[Entry], kinds: Sequence[str], amount: float) 
 
 
 class Simulator(ABC):
-    """A simulated asset: ``blocks(first)`` yields the readings of block ``first`` and those after it; each block depends on its number alone.
+    """A simulated asset: ``blocks(first)`` yields the readings of block ``first`` and on; each block depends on its number alone.
 
-    asset: name of the readings. start: ns UTC of the first sample, a whole second. duration: seconds, or None for no end. block: seconds of one
-    block. segment: seconds made at once, a whole number of blocks. gaps: spans (from, to) in seconds from the start of which nothing is read.
+    asset: name of the readings. start: ns UTC of the first sample, a whole second. duration: seconds, or None for no end. block: seconds of
+    one block. segment: seconds made at once, a whole number of blocks. gaps: spans (from, to) in seconds from the start of which nothing is
+    read.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Simulator(ABC):
     def _reading(self, name: str, values: Float, k: int, part: int) -> Reading:
         rate, channels = self.streams[name]
         n = int(self.block * rate)
-        first = int(index_of(np.int64(self.start), rate)) + k * n
+        first = int(index_of(np.array(self.start), rate)) + k * n
         times = time_of(np.arange(first, first + n), rate)
         keep = np.ones(n, bool)
         for begin, end in self._gaps:

@@ -41,20 +41,26 @@ class Curve:
         inside = self.frequency[(self.frequency > edges[0]) & (self.frequency < edges[-1])]
         fine = np.unique(np.concatenate([edges, inside, np.interp(np.arange(4 * len(edges) - 3) / 4, np.arange(len(edges)), edges)]))
         power = self(fine) ** 2
-        pieces = np.diff(fine) * (power[1:] + power[:-1]) / 2
+        level, at = fine <= self.frequency[0], np.maximum(fine, self.frequency[0])
+        lower, upper = at[:-1] * power[:-1], at[1:] * power[1:]
+        ratio, octaves = np.log(upper / lower), np.log(at[1:] / at[:-1])
+        straight = np.abs(ratio) < 1e-6  # a slope of 1 / f in power, whose integral is a logarithm
+        pieces = octaves * np.where(straight, lower, (upper - lower) / np.where(straight, 1.0, ratio))
+        pieces = np.where(level[1:], np.diff(fine) * power[1:], pieces)
         return np.sqrt(np.add.reduceat(pieces, np.searchsorted(fine, edges[:-1])) / np.diff(edges))
 
 
 def curve(name: str) -> Curve:
     """Return a carried curve (``AdV``, ``ET-D``, ``aLIGO``) or one from a text file.
 
-    A file has two columns, frequency in Hz and amplitude spectral density; where its name ends in ``psd`` the second is power. Raises InputError.
+    A file has two columns, frequency in Hz and amplitude spectral density; where its name ends in ``psd`` the second is power. Raises
+    InputError.
     """
     known = {c.lower().replace("-", ""): c for c in CURVES}
     carried = known.get(name.lower().replace("-", "").replace("_", ""))
     path = resources.files("twin_engine.sim") / "curves" / f"{carried}.txt" if carried else Path(name)
     if not path.is_file():
-        raise InputError(f"curve {name!r}", expected=f"{', '.join(CURVES)} or a text file", found="neither", mend="Check the name or the path.")
+        raise InputError(f"curve {name!r}", expected=f"{', '.join(CURVES)} or a text file", found="neither", mend="Check the path.")
     with path.open() as lines:
         table = np.loadtxt(lines)
     if table.ndim != 2 or table.shape[1] < 2:

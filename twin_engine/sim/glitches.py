@@ -19,20 +19,20 @@ def _sine_gaussian(t: Float, frequency: float, q: float, phase: float = 0.0) -> 
     return np.exp(-((t / width) ** 2)) * np.cos(2 * np.pi * frequency * t + phase)
 
 
-def _blip(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
-    """Some 10 ms over 30 to 500 Hz, a teardrop (Cabero et al. 2019, CQG 36 155010): a slower and a faster sine-Gaussian, one after the other."""
+def _blip(t: Float, rng: np.random.Generator) -> Float:
+    """Some 10 ms over 30 to 500 Hz, a teardrop (Cabero et al. 2019, CQG 36 155010): a sine-Gaussian and then a faster one."""
     f = rng.uniform(90, 180)
     return _sine_gaussian(t, f, 2.5) + 0.5 * _sine_gaussian(t - 0.1 / f, 2.2 * f, 2.5)
 
 
-def _tomte(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
+def _tomte(t: Float, rng: np.random.Generator) -> Float:
     """A triangle below some 100 Hz, up to a quarter of a second long."""
     f = rng.uniform(32, 60)
     return _sine_gaussian(t, f, 5.0) + 0.6 * _sine_gaussian(t, 1.5 * f, 4.0, 0.4)
 
 
-def _scattered_light(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
-    """Arches f(t) = |2 v(t) / lambda| from light that a moving surface scatters back (Accadia et al. 2010, CQG 27 194011): sin(4 pi x(t) / lambda)."""
+def _scattered_light(t: Float, rng: np.random.Generator) -> Float:
+    """Arches f(t) = |2 v(t) / lambda| of light that a moving thing scatters: sin(4 pi x / lambda) (Accadia et al. 2010, CQG 27 194011)."""
     arches, top, sway = int(rng.integers(1, 4)), rng.uniform(28, 55), rng.uniform(0.25, 0.45)  # count, Hz, Hz
     depth = top / (2 * np.pi * sway)  # 2 x amplitude / lambda
     middle = np.sin(2 * np.pi * sway * t) if arches % 2 else np.cos(2 * np.pi * sway * t)
@@ -40,8 +40,9 @@ def _scattered_light(t: Float, rng: np.random.Generator, nyquist: float) -> Floa
     return np.sin(2 * np.pi * depth * middle + 0.7) * _plateau(t, span, 0.1 * span)
 
 
-def _whistle(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
+def _whistle(t: Float, rng: np.random.Generator) -> Float:
     """A radio beat: V or W in frequency, from a few hundred Hz up to kHz (Nuttall et al. 2015, CQG 32 245005)."""
+    nyquist = 0.5 / (t[1] - t[0])
     low, high = rng.uniform(0.15, 0.3) * nyquist, 0.9 * nyquist
     half, double = rng.uniform(0.15, 0.35), rng.random() < 0.4
     s = np.abs(np.abs(t) - half / 2 if double else t) / (half / 2 if double else half)  # 1 at the ends of a V
@@ -50,7 +51,7 @@ def _whistle(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
     return np.cos(phase) * _plateau(t, half, 0.15 * half) * (1 + low / frequency) / 2
 
 
-def _light_modulation(t: Float, rng: np.random.Generator, nyquist: float) -> Float:
+def _light_modulation(t: Float, rng: np.random.Generator) -> Float:
     """Bursts in quick succession: a carrier whose amplitude a control side band modulates (9 and 45 MHz modulation in LIGO Hanford)."""
     carrier, beat = rng.uniform(60, 160), rng.uniform(4, 9)  # Hz
     span = rng.uniform(0.4, 0.9)
@@ -64,7 +65,7 @@ def _plateau(t: Float, half: float, edge: float) -> Float:
     return 0.5 - 0.5 * np.cos(np.pi * rest)
 
 
-SHAPES: dict[str, Callable[[Float, np.random.Generator, float], Float]] = {
+SHAPES: dict[str, Callable[[Float, np.random.Generator], Float]] = {
     "Blip": _blip, "Tomte": _tomte, "Scattered_Light": _scattered_light, "Whistle": _whistle, "Light_Modulation": _light_modulation,
 }  # fmt: skip
 KINDS = tuple(SHAPES)
@@ -72,7 +73,10 @@ KINDS = tuple(SHAPES)
 
 @dataclass(frozen=True, slots=True)
 class Waveform:
-    """A glitch as samples. first: index of its first sample from the start. lead, trail: seconds from the glitch's time to where 99 % of its energy lies."""
+    """A glitch as samples.
+
+    first: index of its first sample from the start. lead, trail: seconds before and after its time that hold 99 % of its energy.
+    """
 
     first: int
     values: Float
@@ -83,7 +87,8 @@ class Waveform:
 class Renderer:
     """Makes the waveforms of one detector.
 
-    asd: noise, 1/sqrt(Hz), ``(n + 1,)`` on the ``rfft`` grid of 2 n samples, 2 n / rate at least ``2 HALF`` s. low: Hz below which nothing counts towards the SNR.
+    asd: noise, 1/sqrt(Hz), ``(n + 1,)`` on the ``rfft`` grid of 2 n samples, 2 n / rate at least ``2 HALF`` s. low: Hz below which nothing
+    counts towards the SNR.
     """
 
     def __init__(self, seed: int, rate: int, asd: Float, low: float) -> None:
@@ -98,9 +103,9 @@ class Renderer:
         """Return a glitch scaled so that its optimal matched-filter SNR, sqrt(4 int |h|^2 / S df), is ``entry.amount``."""
         first = int(np.floor((entry.at - HALF) * self._rate)) + 1
         t = (first + np.arange(2 * HALF * self._rate)) / self._rate - entry.at
-        shape = SHAPES[entry.kind](t, generator(self._seed, "shape", f"{entry.at:.9f}"), self._rate / 2)
+        shape = SHAPES[entry.kind](t, generator(self._seed, "shape", f"{entry.at:.9f}"))
         transform = np.fft.rfft(shape)
         shape *= entry.amount / np.sqrt(np.sum(np.abs(transform) ** 2 * self._weight))
         energy = np.cumsum(np.fft.irfft(transform * self._white) ** 2)
-        lo, hi = np.searchsorted(energy, np.array([0.005, 0.995]) * energy[-1])
-        return Waveform(first, shape, -float(t[lo]), float(t[min(hi, len(t) - 1)]))
+        lo, hi = np.argmax(energy >= 0.005 * energy[-1]), np.argmax(energy >= 0.995 * energy[-1])
+        return Waveform(first, shape, -float(t[lo]), float(t[hi]))

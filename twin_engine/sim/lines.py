@@ -40,8 +40,8 @@ class Wander:
 class Lines:
     """Lines at whole eighths of a hertz. frequency: Hz. rms: of each, in the units of the stream that they are added to.
 
-    kind: ``"mains"`` (phases locked to the wander of the mains, amplitudes drifting by 10 %) or ``"mode"`` (complex Gaussian envelopes). knot: seconds over
-    which amplitudes and phases wander.
+    kind: ``"mains"`` (phases locked to the wander of the mains, amplitudes drifting by 10 %) or ``"mode"`` (complex Gaussian envelopes).
+    knot: seconds over which amplitudes and phases wander.
     """
 
     frequency: tuple[float, ...]

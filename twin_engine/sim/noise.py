@@ -1,7 +1,7 @@
 """Stationary Gaussian noise of a given spectrum, in segments that can be made in any order.
 
-Segment k of the output is white segments k and k + 1, drawn from (seed, k) alone, filtered by overlap-save with a zero-phase FIR no longer than a
-segment: exactly stationary and Gaussian, without a seam (Oppenheim and Schafer, Discrete-Time Signal Processing, 8.7).
+Segment k of the output is white segments k and k + 1, drawn from (seed, k) alone, filtered by overlap-save with a zero-phase FIR no longer
+than a segment: exactly stationary and Gaussian, without a seam (Oppenheim and Schafer, Discrete-Time Signal Processing, 8.7).
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def compact(target: NDArray[Any]) -> Complex:
 def colour(asd: Float, rate: float) -> Float:
     """Return the zero-phase response ``(n + 1,)`` that turns unit white noise into noise of an amplitude spectral density.
 
-    asd: ``(n + 1,)``, per sqrt(Hz) one-sided, on the ``rfft`` grid of 2 n samples at ``rate`` Hz. The cut to n taps smooths the response; what it
-    adds to valleys and to the skirts of lines is taken off by rounds of correction that keep the power within the width of its kernel.
+    asd: ``(n + 1,)``, per sqrt(Hz) one-sided, on the ``rfft`` grid of 2 n samples at ``rate`` Hz. The cut to n taps smooths the response;
+    what it adds to valleys and to the skirts of lines is taken off by rounds of correction that keep the power within the width of its
+    kernel.
     """
     goal = asd * np.sqrt(rate / 2)
     target, response = goal, np.real(compact(goal))
@@ -78,6 +79,6 @@ def spectrum(first: Float, second: Float) -> Complex:
 
 
 def middle(whole: Complex) -> Float:
-    """Return the half of an overlap-save block ``(n + 1,)`` that a compact response leaves exact: ``(n,)``, centred on the seam of its two segments."""
+    """Return the exact half of an overlap-save block ``(n + 1,)`` after a compact response: ``(n,)``, about its two segments' seam."""
     n = len(whole) - 1
     return np.fft.irfft(whole, 2 * n)[n // 2 : n // 2 + n]

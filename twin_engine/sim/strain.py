@@ -11,8 +11,9 @@ import numpy as np
 from twin_engine.clock import NS
 from twin_engine.ports import Float
 from twin_engine.sim.base import START, Entry, Injection, Simulator, schedule
-from twin_engine.sim.curve import Curve, curve
-from twin_engine.sim.glitches import HALF, KINDS, Renderer, Waveform
+from twin_engine.sim.curve import Curve
+from twin_engine.sim.curve import curve as find_curve
+from twin_engine.sim.glitches import KINDS, Renderer, Waveform
 from twin_engine.sim.lines import LineBank, Lines, Wander
 from twin_engine.sim.noise import Complex, Recent, colour, compact, generator, middle, spectrum
 
@@ -25,7 +26,7 @@ SLOWNESS = 2.0  # seconds between the knots of a slow witness
 class Witness:
     """An auxiliary sensor, in volts.
 
-    band: Hz, where what it senses moves (1 V rms over the band), or None for a slow sensor (below 0.5 Hz, 1 V rms). ratio: amplitude spectral density of
+    band: Hz, where what it senses moves (1 V rms), or None for a slow sensor (below 0.5 Hz, 1 V rms). ratio: amplitude spectral density of
     what it puts into the strain, in units of the curve, over the band (0: nothing). delay: seconds by which the strain follows. by: name of
     a slow witness whose signal multiplies it on the way, so that the strain is linear in neither. mains: volts rms of the mains.
     """
@@ -41,10 +42,10 @@ class Witness:
 class Interferometer(Simulator):
     """Streams ``strain`` (channel ``h``, 1) and ``witness`` (V) of a detector, everything from (seed, asset) alone.
 
-    curve: a name or a file (see ``twin_engine.sim.curve``). rate, witness_rate: whole Hz. glitches: how many a minute, or a schedule with the SNR
-    as its amount (``"Blip@12.5:20"``), snr: where none is given (drawn: at least that, falling as a cube law); it is against the curve alone. faults: a
-    schedule of ``gap@20:5`` (seconds without data). lines: groups by name, rms in units of the curve's in 1 Hz times line_strength; those of kind
-    ``mains`` are what witnesses pick up. low: Hz below which the curve is held level.
+    curve: a name or a file (see ``twin_engine.sim.curve``). rate, witness_rate: whole Hz. glitches: how many a minute, or a schedule with
+    the SNR as its amount (``"Blip@12.5:20"``), snr: where none is given (drawn: at least that, falling as a cube law); it is against the
+    curve alone. faults: a schedule of ``gap@20:5`` (seconds without data). lines: groups by name, rms in units of the curve's in 1 Hz times
+    line_strength; those of kind ``mains`` are what witnesses pick up. low: Hz below which the curve is held level.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Interferometer(Simulator):
     ) -> None:  # fmt: skip
         self.rate, self.witness_rate, self.witnesses = int(rate), int(witness_rate), tuple(witnesses)
         self.seed = int.from_bytes(generator(int(seed), asset).bytes(7), "little")
-        streams = {"strain": (Fraction(self.rate), ("h",))}
+        streams: dict[str, tuple[Fraction, tuple[str, ...]]] = {"strain": (Fraction(self.rate), ("h",))}
         if witnesses:
             streams["witness"] = (Fraction(self.witness_rate), tuple(w.name for w in witnesses))
         gaps = schedule(faults, ("gap",), 1.0)
         super().__init__(asset, streams, start=int(start), duration=duration, block=BLOCK, segment=Fraction(SEGMENT), gaps=gaps)
         self._snr = float(snr)
         self._rate_of, self._listed = _glitches(glitches, self._snr)
-        self.curve = (curve if isinstance(curve, Curve) else _named(curve)).above(float(low))
+        self.curve = (curve if isinstance(curve, Curve) else find_curve(curve)).above(float(low))
         asd = self._bins(self.rate)
         self._response = colour(asd, self.rate)
         low = max(float(self.curve.frequency[0]), 5.0)
@@ -76,7 +77,7 @@ class Interferometer(Simulator):
 
     def _bins(self, rate: int) -> Float:
         n = rate * SEGMENT
-        edges = (np.arange(n + 2) - 0.5) * (rate / 2 / n)
+        edges = np.asarray((np.arange(n + 2) - 0.5) * (rate / 2 / n), np.float64)
         edges[0] = 0.0
         return self.curve.averaged(edges)
 
@@ -144,7 +145,7 @@ class Source:
         self.signal = Recent(self._signal, keep=6)
         self._products = Recent(lambda k: self.signal(k) * sim.source(witness.by).signal(k), keep=6)
         if witness.band is not None:
-            frequency = np.arange(self._n + 1) * (sim.witness_rate / 2 / self._n)
+            frequency = np.asarray(np.arange(self._n + 1) * (sim.witness_rate / 2 / self._n), np.float64)
             shape = _band(frequency, witness.band)
             self._motion = np.real(compact(shape / np.sqrt(np.mean(shape**2))))
             if witness.ratio:
@@ -208,7 +209,3 @@ def _glitches(value: float | str | Sequence[Entry], snr: float) -> tuple[float, 
     if isinstance(value, str) and "@" not in value:
         return float(value or 0), []
     return 0.0, schedule(value, KINDS, snr)
-
-
-def _named(name: str) -> Curve:
-    return curve(name)
