@@ -1,0 +1,206 @@
+"""The general univariate detector, one channel at a time: statistics, their surprise, the sum, the hold-off.
+
+A statistic is a non-negative number that is large when something is odd; its unit does not matter, since each is judged by its own history.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twin_engine.kernels._jit import kernel
+from twin_engine.kernels.prototypes import BOX, LAGS, STRIDES, box_novelty, lag_novelty
+from twin_engine.kernels.surprise import remember, surprise
+from twin_engine.ports import Bool, Float, Int
+
+RING = 256
+DAY_S, DAY_BINS = 900.0, 96  # bins of the day's profile
+WEEK_S, WEEK_BINS = 1800.0, 336
+DAY_GAIN, WEEK_GAIN = 0.2, 0.3  # weight of a bin's newest visit: memories of 5 days and of 3 weeks
+CLIP = 5.0  # a profile learns at most so many mean absolute residuals at once
+SHORT = 32  # samples over which variance and roughness are taken
+COLLECTIVE = 16  # samples, memory of the mean surprise
+CAP, USUAL = 4.0, 0.5  # a statistic adds its surprise above USUAL, at most CAP
+HALF = 8.0  # the sum that gets a score of 0.5
+FLOOR = 0.6 * HALF  # the sum from which the hold-off reckons
+STATISTICS = 13  # those of `measure`, then the mean surprise, then the sum
+LARGEST = 1e120  # a greater value is taken as missing: its square would not be finite
+COUNT, LEVEL, RESIDUAL, VARIANCE, ROUGHNESS, MEAN, TIME, PERIOD = range(8)
+SCALARS = 8
+
+
+class AutoState(NamedTuple):
+    """State, each array ``(row, channel, ...)``; the kernel's view of one channel lacks the first two."""
+
+    scalar: Float  # (SCALARS,)
+    ring: Float  # (2, RING): values and seasonal residuals
+    profile: Float  # (DAY_BINS + WEEK_BINS, 2): mean and visits
+    lag: Any  # float32 (strides, prototypes, LAGS)
+    used: Int  # (strides, prototypes): sample at which each was last near
+    box: Any  # float32 (boxes, 2, BOX): low and high corners
+    boxes: Int  # (1,)
+    span: Float  # (BOX, 2): range seen in the warm-up
+    count: Float  # (STATISTICS + 2, BINS)
+    total: Float
+    meta: Float  # (STATISTICS + 2, 2)
+    held: Float  # (3,)
+
+
+class AutoSetting(NamedTuple):
+    """Time constants in samples. memory: of level, variance, roughness; warm_up: before anything is said; hold_off: after an alarm."""
+
+    memory: float
+    history: float
+    warm_up: float
+    hold_off: float
+
+
+@kernel
+def window_mean(ring: Float, last: int, n: int) -> float:
+    """Return the mean of the n newest values of a ring whose length is a power of two."""
+    total = 0.0
+    for i in range(n):
+        total += ring[(last - i) & (RING - 1)]
+    return total / n
+
+
+@kernel
+def seasonal_residual(x: float, time: float, s: Any) -> float:
+    """Return x less the nearer of what the day's and the week's profile say (the level where both are new), and teach both."""
+    gap = time - s.scalar[TIME]
+    s.scalar[TIME] = time
+    if 0.0 < gap <= WEEK_S:
+        s.scalar[PERIOD] += (gap - s.scalar[PERIOD]) * (0.01 if s.scalar[PERIOD] > 0.0 else 1.0)
+    r = math.inf
+    for season in range(2):
+        b = int((time % 86400.0) / DAY_S) if season == 0 else DAY_BINS + int((time % 604800.0) / WEEK_S)
+        visit = DAY_S if season == 0 else WEEK_S
+        gain = (DAY_GAIN if season == 0 else WEEK_GAIN) / max(1.0, visit / max(s.scalar[PERIOD], 1e-9))
+        mean, visits = s.profile[b, 0], s.profile[b, 1]
+        d = x - mean
+        if visits > 0.0:
+            if abs(d) < abs(r):
+                r = d
+            limit = CLIP * s.scalar[RESIDUAL]
+            if limit > 0.0:
+                d = min(max(d, -limit), limit)
+        s.profile[b, 0] = mean + max(gain, 1.0 / (visits + 1.0)) * d
+        s.profile[b, 1] = visits + 1.0
+    return r if r < math.inf else x - s.scalar[LEVEL]
+
+
+@kernel
+def drop(now: float, usual: float) -> float:
+    """Return by how many octaves a spread lies below its usual size, at most 10."""
+    return max(0.0, math.log2(1.001 / (now / usual + 0.001))) if usual > 0.0 else 0.0
+
+
+@kernel
+def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> None:
+    """Take one value, put the STATISTICS into f and update all but the histories."""
+    n = int(s.scalar[COUNT])
+    if n == 0:
+        s.ring[0, :] = x
+        s.scalar[LEVEL] = x
+    last = n & (RING - 1)
+    s.ring[0, last] = x
+    s.ring[1, last] = seasonal_residual(x, time, s)
+    level, variance, roughness = s.scalar[LEVEL], s.scalar[VARIANCE], s.scalar[ROUGHNESS]
+    f[0] = abs(s.ring[1, last])
+    f[1] = abs(window_mean(s.ring[1], last, 4))
+    f[2] = abs(window_mean(s.ring[1], last, 12))
+    f[3] = abs(window_mean(s.ring[1], last, 36))
+    m8, m32 = window_mean(s.ring[0], last, 8), window_mean(s.ring[0], last, SHORT)
+    f[4] = abs(m8 - level)
+    f[5] = abs(m32 - level)
+    var, rough = 0.0, 0.0
+    for i in range(SHORT):
+        a = s.ring[0, (last - i) & (RING - 1)]
+        var += (a - m32) ** 2 / SHORT
+        rough += abs(a - s.ring[0, (last - i - 1) & (RING - 1)]) / SHORT
+    f[6] = drop(math.sqrt(var), math.sqrt(variance))
+    f[7] = drop(rough, roughness)
+    f[8] = max(0.0, math.log2(rough / roughness)) if roughness > 0.0 and rough > 0.0 else 0.0
+    lag_novelty(s.ring[0], n, s.lag, s.used, math.sqrt(variance), vector, f[9 : 9 + len(STRIDES)])
+    for k, a in enumerate((x, window_mean(s.ring[0], last, 4), m8 - x, m32, math.sqrt(var), window_mean(s.ring[0], last, 128))):
+        vector[k] = a
+    f[12] = box_novelty(vector[:BOX], n, c.warm_up, s.span, s.box, s.boxes)
+    gain = max(1.0 / c.memory, 1.0 / (n + 1.0))
+    s.scalar[LEVEL] += gain * (x - level)
+    s.scalar[RESIDUAL] += gain * (f[0] - s.scalar[RESIDUAL])
+    s.scalar[VARIANCE] += gain * (var - variance)
+    s.scalar[ROUGHNESS] += gain * (rough - roughness)
+    s.scalar[COUNT] = n + 1.0
+
+
+@kernel
+def judge(f: float, k: int, s: Any, limit: float) -> float:
+    """Return the surprise of statistic k and add it to its history."""
+    found = surprise(f, s.count[k], s.total[k], s.meta[k])
+    remember(f, s.count[k], s.total[k], s.meta[k], limit)
+    return found
+
+
+@kernel
+def hold(total: float, held: Float, hold_off: float) -> tuple[float, bool]:
+    """Return the sum, or 0 where one at least half as large was let through less than the hold-off ago, and whether an alarm is on.
+
+    held: (3,), the last sum let through above FLOOR, samples since, alarm on. An alarm begins at a sum of HALF that is let through, and
+    ends when the sum falls below FLOOR or after the hold-off, so that a sensor that stays odd does not alarm for ever.
+    """
+    held[1] += 1.0
+    silent = held[0] > 0.0 and held[1] <= hold_off and total <= 2.0 * held[0]
+    if not silent and total > FLOOR:
+        held[0], held[1] = total, 0.0
+    if not silent and total >= HALF:
+        held[2] = 1.0
+    elif total < FLOOR or held[1] >= hold_off:
+        held[2] = 0.0
+    return 0.0 if silent else total, held[2] > 0.0
+
+
+@kernel
+def hold_kernel(total: Float, held: Float, hold_off: float, out: Float, on: Bool) -> None:
+    """Run the hold-off over sums (time,); out and on, (time,), get what it lets through and where an alarm is on."""
+    for t in range(len(total)):
+        out[t], on[t] = hold(total[t], held, hold_off)
+
+
+@kernel
+def view(state: Any, row: int, channel: int) -> Any:
+    """Return the state of one channel of one row."""
+    return AutoState(
+        state.scalar[row, channel], state.ring[row, channel], state.profile[row, channel], state.lag[row, channel], state.used[row, channel],
+        state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.count[row, channel],
+        state.total[row, channel], state.meta[row, channel], state.held[row, channel],
+    )  # fmt: skip
+
+
+@kernel
+def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: Any, out: Float, said: Bool) -> None:
+    """Run all rows and channels.
+
+    x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row, channel,
+    time)``, gets the sum, the sum with the hold-off, the sum's surprise and the alarm. said: where they are valid.
+    """
+    f, vector = np.zeros(STATISTICS), np.zeros(LAGS)
+    for i in range(len(rows)):
+        for ch in range(x.shape[1]):
+            s = view(state, rows[i], ch)
+            for t in range(x.shape[2]):
+                if not valid[i, ch, t] or not abs(x[i, ch, t]) < LARGEST or not abs(time[i, t]) < LARGEST:
+                    continue
+                measure(x[i, ch, t], time[i, t], s, c, f, vector)
+                total = 0.0
+                for k in range(STATISTICS):
+                    total += min(max(judge(f[k], k, s, c.history) - USUAL, 0.0), CAP)
+                s.scalar[MEAN] += (total - s.scalar[MEAN]) / COLLECTIVE
+                total += 2.0 * min(max(judge(s.scalar[MEAN], STATISTICS, s, c.history) - USUAL, 0.0), CAP)
+                rare = judge(total, STATISTICS + 1, s, math.inf)
+                if s.scalar[COUNT] > c.warm_up:
+                    said[i, ch, t] = True
+                    out[0, i, ch, t], out[2, i, ch, t] = total, rare
+                    out[1, i, ch, t], on = hold(total, s.held, c.hold_off)
+                    out[3, i, ch, t] = 1.0 if on else 0.0
