@@ -6,18 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twin_engine.signal.decimate import Decimate
     from twin_engine.signal.filters import BandPass, HighPass, Notch
     from twin_engine.signal.psd import RunningPSD
     from twin_engine.signal.qtriggers import QTriggers
+    from twin_engine.signal.resample import Resample
     from twin_engine.signal.whiten import Whiten
 
-__all__ = ["BandPass", "HighPass", "Notch", "QTriggers", "RunningPSD", "Whiten"]
+__all__ = ["BandPass", "Decimate", "HighPass", "Notch", "QTriggers", "Resample", "RunningPSD", "Whiten"]
 
 _MODULES = {
     "BandPass": "filters",
+    "Decimate": "decimate",
     "HighPass": "filters",
     "Notch": "filters",
     "QTriggers": "qtriggers",
+    "Resample": "resample",
     "RunningPSD": "psd",
     "Whiten": "whiten",
 }

@@ -54,12 +54,26 @@ def _qtriggers() -> Case:
     return Case(QTriggers("x", band=(8, 100), q=(4, 32), rate="10/s"), "1/16 s", {"source": spec}, "5 s")
 
 
+def _decimate() -> Case:
+    from twin_engine.signal import Decimate
+
+    return Case(Decimate("x", 16, attenuation=50), "1/8 s", {"source": BlockSpec(Fraction(64), ("a", "b"))}, "20 s")
+
+
+def _resample() -> Case:
+    from twin_engine.signal import Resample
+
+    return Case(Resample("x", 3), "2 s", {"source": BlockSpec(Fraction(2), ("a", "b"))}, "60 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
     "BandPass": _band_pass,
+    "Decimate": _decimate,
     "HighPass": _high_pass,
     "Notch": _notch,
+    "Resample": _resample,
     "QTriggers": _qtriggers,
     "RunningPSD": _running_psd,
     "Whiten": _whiten,
