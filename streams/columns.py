@@ -12,7 +12,7 @@ from streams.context import Context
 from streams.uri import Uri, nearest
 from twin_engine.errors import InputError
 from twin_engine.ports import Float, Int
-from twin_engine.records import Reading
+from twin_engine.records import Reading, Source
 
 OPTIONS = ("time", "unit", "value", "asset")
 _TIME_NAMES = ("time", "timestamp", "datetime", "date_time", "ts", "date")
@@ -88,3 +88,8 @@ def split_assets(
         mine = inverse == place
         readings.append(Reading(str(names[place]), channels, times[mine], np.ascontiguousarray(values[:, mine])))
     return readings
+
+
+def scan_assets(source: Source) -> list[str]:
+    """Return the names of the assets in a recording, in order of first appearance."""
+    return list(dict.fromkeys(item.asset for item in source.items(None) if isinstance(item, Reading)))

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from twin_engine.clock import Clock, WallClock
+from twin_engine.records import Source
+
+
+class Recording(Source, Protocol):
+    """A source that knows its assets."""
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets; raises InputError where they cannot be known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

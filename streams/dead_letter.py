@@ -14,19 +14,18 @@ from twin_engine.errors import SinkError
 from twin_engine.records import Position, Reject
 
 SCHEMA = 1
-_NAME = "dead_letter.jsonl"
 _CAP = 64 << 20
 
 
 class DeadLetter:
-    """``dead_letter.jsonl`` in a directory.
+    """A file of rejects, one a line.
 
     A line: ``schema, ts`` (when it was written, ISO), ``source, asset, reason, detail, position, raw`` (base64). cap: bytes; a line that
     would not fit is counted in ``unwritten``, by reason, and kept in the position.
     """
 
-    def __init__(self, directory: Path, *, cap: int = _CAP, clock: Clock | None = None) -> None:
-        self.path = directory / _NAME
+    def __init__(self, path: Path, *, cap: int = _CAP, clock: Clock | None = None) -> None:
+        self.path = path
         self.unwritten: dict[str, int] = {}
         self._cap, self._clock = cap, clock or WallClock()
         self._file: BinaryIO | None = None

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from streams.context import Context
+from streams.context import Context, Recording
 from streams.registry import FILE_SUFFIXES, source_of_file
 from streams.uri import Uri
 from twin_engine.clock import NS, seconds
 from twin_engine.errors import InputError
-from twin_engine.records import Idle, Item, Position, Reason, Reject, Source
+from twin_engine.records import Idle, Item, Position, Reason, Reject
 
 _LOOK = 0.1  # seconds between looks at the directory
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
@@ -38,7 +38,7 @@ def open_directory(uri: Uri, context: Context) -> DirectorySource:
         plain = not name.startswith(".") and not name.endswith(_UNFINISHED)
         return plain and (fnmatch.fnmatch(name, pattern) if pattern else name.lower().removesuffix(".gz").endswith(tuple(FILE_SUFFIXES)))
 
-    def opened(path: Path) -> Source:
+    def opened(path: Path) -> Recording:
         return source_of_file(Uri(str(path), "", str(path), options), context)
 
     return DirectorySource(uri, context, wanted, opened, settle=round(settle * NS), watch=watch)
@@ -54,7 +54,7 @@ class DirectorySource:
         uri: Uri,
         context: Context,
         wanted: Callable[[str], bool],
-        opened: Callable[[Path], Source],
+        opened: Callable[[Path], Recording],
         *,
         settle: int,
         watch: bool,
@@ -62,6 +62,19 @@ class DirectorySource:
         self._uri, self._clock, self._wanted, self._opened = uri, context.clock, wanted, opened
         self._settle, self._watch = settle, watch
         self._sizes: dict[str, int] = {}
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets in the files that are there; raises InputError where there is none."""
+        found: dict[str, None] = {}
+        for name in self._names():
+            with suppress(InputError):
+                source = self._opened(self._uri.file / name)
+                found.update(dict.fromkeys(source.assets))
+                source.close()
+        if not found:
+            raise InputError(self._uri.text, expected="files that tell the assets", found="none", mend="Name the assets with --asset.")
+        return list(found)
 
     def items(self, position: Position) -> Iterator[Item]:
         """Yield the items of all files after the position, and Idle while there is no new one.

@@ -51,6 +51,11 @@ class HostSource:
     def __init__(self, asset: str, period: int, clock: Clock) -> None:
         self._asset, self._period, self._clock = asset, period, clock
 
+    @property
+    def assets(self) -> list[str]:
+        """The one asset."""
+        return [self._asset]
+
     def items(self, position: Position) -> Iterator[Item]:
         """Yield a reading at each whole multiple of the period since the epoch, and Idle while waiting."""
         del position

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from streams.context import Context
+from streams.context import Context, Recording
 from streams.uri import Uri, parse
 from twin_engine.errors import InputError, SinkError
-from twin_engine.records import Sink, Source
+from twin_engine.records import Sink
 
 SOURCES = {
     "csv": "source_csv:open_csv",
@@ -45,16 +45,16 @@ def _opener(home: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", getattr(importlib.import_module(f"streams.{module}"), name))
 
 
-def source_at(uri: str, context: Context) -> Source:
+def source_at(uri: str, context: Context) -> Recording:
     """Return the source at an address; raises InputError."""
     parsed = parse(uri, SOURCES, {**FILE_SUFFIXES, "/": "dir"}, InputError)
-    return cast("Source", _opener(SOURCES[parsed.scheme])(parsed, context))
+    return cast("Recording", _opener(SOURCES[parsed.scheme])(parsed, context))
 
 
-def source_of_file(file: Uri, context: Context) -> Source:
+def source_of_file(file: Uri, context: Context) -> Recording:
     """Return the source of a file whose suffix says its kind, with the options of the address; raises InputError."""
     scheme = next(FILE_SUFFIXES[s] for s in FILE_SUFFIXES if file.path.lower().removesuffix(".gz").endswith(s))
-    return cast("Source", _opener(SOURCES[scheme])(replace(file, scheme=scheme), context))
+    return cast("Recording", _opener(SOURCES[scheme])(replace(file, scheme=scheme), context))
 
 
 def sink_at(uri: str, show: tuple[str, ...]) -> Sink:

@@ -34,6 +34,11 @@ class Samples:
     release: Callable[[], None] = field(default=lambda: None)
     live: bool = False
 
+    @property
+    def assets(self) -> list[str]:
+        """The one asset."""
+        return [self.asset]
+
     def items(self, position: Position) -> Iterator[Item]:
         """Yield readings cut on a grid of blocks from the recording's start."""
         first = int(position or 0)

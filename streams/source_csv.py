@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 from streams.chunks import Chunk, chunks, items_from, lines, open_bytes
-from streams.columns import OPTIONS, Layout
+from streams.columns import OPTIONS, Layout, scan_assets
 from streams.context import Context
 from streams.rows import Parsed, Rows, cells, fast, slow
 from streams.times import check_unit
@@ -64,6 +64,11 @@ class CsvSource:
 
     def __init__(self, uri: Uri, rows: Rows, header: int) -> None:
         self._uri, self._rows, self._header = uri, rows, header
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets, in order of first appearance; reads the whole file where a column holds them."""
+        return [self._rows.default] if self._rows.layout.asset < 0 else scan_assets(self)
 
     def items(self, position: Position) -> Iterator[Item]:
         """Yield a reading an asset for each piece of the file, then a reject for each bad row of the piece."""

@@ -61,6 +61,11 @@ class GwfSource:
         self._start = min(vector.start for vector in every)
         self._stop = max(vector.start + round(vector.count * vector.period * NS) for vector in every)
 
+    @property
+    def assets(self) -> list[str]:
+        """The one asset."""
+        return [self._asset]
+
     def items(self, position: Position) -> Iterator[Item]:
         """Yield from the position on; a second that is in no frame is passed over."""
         names = list(self._tracks)

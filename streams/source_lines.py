@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from streams.chunks import LONGEST_LINE, Chunk, items_from, lines, open_bytes
+from streams.columns import scan_assets
 from streams.context import Context
 from streams.gather import Gatherer
 from streams.times import check_unit, from_text
@@ -56,6 +57,15 @@ class LinesSource:
         self._uri, self._unit, self._default = uri, unit, default
         self._decoder = msgspec.json.Decoder(_Line)
         self.live = uri.path == "-"
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets, in order of first appearance; reads the whole file. Of standard input, the one that was given."""
+        if not self.live:
+            return scan_assets(self)
+        if not self._default:
+            raise InputError(self._uri.text, expected="the assets to be named", found="standard input", mend="Name them with --asset.")
+        return [self._default]
 
     def items(self, position: Position) -> Iterator[Item]:
         """Yield readings in the order of each asset's lines, then the rejects, piece by piece; Idle while standard input is silent."""

@@ -53,6 +53,14 @@ class ParquetSource:
     def __init__(self, uri: Uri, layout: Layout, names: list[str], unit: str, default: str) -> None:
         self._uri, self._layout, self._names, self._unit, self._default = uri, layout, names, unit, default
 
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets, in order of first appearance; reads the whole column that holds them, where there is one."""
+        if self._layout.asset < 0:
+            return [self._default]
+        column = pq.read_table(self._uri.existing(), columns=[self._names[self._layout.asset]]).column(0)
+        return [str(name) for name in column.unique().to_pylist()]
+
     def items(self, position: Position) -> Iterator[Item]:
         """Yield a reading an asset for each batch; batches lie on a grid of rows in each row group."""
         done, item = position or (0, 0)

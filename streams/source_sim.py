@@ -31,13 +31,14 @@ def open_sim(uri: Uri, context: Context) -> SimSource:
             uri.text, expected="a twin with a simulator", found="a twin without one", mend="Choose a file or a live source with --from."
         )
     parameters = {name: _value(text) for name, text in uri.options.items()}
+    asset = context.asset or "sim"
     try:
-        simulator: Simulator = context.simulator(context.asset or uri.path or "sim", **parameters)
+        simulator: Simulator = context.simulator(asset, **parameters)
     except TypeError as error:
         raise InputError(
             uri.text, expected="parameters of the twin's simulator", found=str(error), mend="See the twin's docstring."
         ) from None
-    return SimSource(simulator)
+    return SimSource(asset, simulator)
 
 
 def _value(text: str) -> Any:
@@ -57,8 +58,13 @@ class SimSource:
 
     live = False
 
-    def __init__(self, simulator: Simulator) -> None:
-        self._simulator = simulator
+    def __init__(self, asset: str, simulator: Simulator) -> None:
+        self._asset, self._simulator = asset, simulator
+
+    @property
+    def assets(self) -> list[str]:
+        """The one asset."""
+        return [self._asset]
 
     def items(self, position: Position) -> Iterator[Item]:
         """Yield the readings from the position on; ends where the simulator ends."""

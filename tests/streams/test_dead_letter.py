@@ -13,7 +13,7 @@ REJECT = Reject(Reason.NOT_UTF8, "invalid start byte", "csv:a.csv", b"1,\xff", p
 
 
 def test_keeps_the_bytes_and_where_they_came_from(tmp_path: Path) -> None:
-    letter = DeadLetter(tmp_path / "state")
+    letter = DeadLetter(tmp_path / "state" / "rejects.jsonl")
     letter.open(None)
     letter.write(REJECT)
     letter.close()
@@ -32,7 +32,7 @@ def test_keeps_the_bytes_and_where_they_came_from(tmp_path: Path) -> None:
 
 
 def test_is_cut_back_and_counts_what_does_not_fit(tmp_path: Path) -> None:
-    letter = DeadLetter(tmp_path, cap=500)
+    letter = DeadLetter(tmp_path / "rejects.jsonl", cap=500)
     letter.open(None)
     letter.write(REJECT)
     position = json.loads(json.dumps(letter.flush()))
@@ -43,7 +43,7 @@ def test_is_cut_back_and_counts_what_does_not_fit(tmp_path: Path) -> None:
     assert letter.unwritten == {"not_utf8": 6 - kept}
     assert kept > 1
     assert letter.path.stat().st_size <= 500
-    again = DeadLetter(tmp_path, cap=500)
+    again = DeadLetter(tmp_path / "rejects.jsonl", cap=500)
     again.open(position)
     assert again.unwritten == {}
     again.close()

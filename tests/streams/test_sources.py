@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -202,3 +203,30 @@ def test_the_host_is_sampled_on_the_grid_of_its_period() -> None:
     assert values["processes"] >= 1
     with pytest.raises(InputError, match="period"):
         open_source("host:?period=0")
+
+
+def test_sources_know_their_assets(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("time,name,x\n1,b,1\n2,a,2\n3,b,3\n")
+    pq.write_table(pa.table({"time": [1, 2], "name": ["q", "p"], "x": [1.0, 2.0]}), tmp_path / "d" / "t.parquet")
+    (tmp_path / "e.jsonl").write_bytes(_line(asset="z", channel="x", ts=2, value=1))
+    assert open_source(f"{tmp_path}/d/a.csv").assets == ["a"]
+    assert open_source(f"{tmp_path}/d/a.csv?asset=name").assets == ["b", "a"]
+    assert open_source(f"{tmp_path}/d/t.parquet?asset=name").assets == ["q", "p"]
+    assert open_source(f"dir:{tmp_path}/d?asset=name").assets == ["b", "a", "q", "p"]
+    assert open_source(f"{tmp_path}/e.jsonl").assets == ["z"]
+    assert open_source("host:").assets == ["host"]
+    assert open_source("sim:", asset="pump", simulator=Counting).assets == ["pump"]
+    with pytest.raises(InputError, match="--asset"):
+        _ = open_source("lines:-").assets
+
+
+def test_a_twin_says_what_is_wanted(tmp_path: Path) -> None:
+    twin = SimpleNamespace(
+        streams=[SimpleNamespace(name="s", channels=[SimpleNamespace(name="y"), SimpleNamespace(name="z")])], simulator=Counting
+    )
+    (tmp_path / "a.csv").write_text("time,x,y\n1,2,3\n")
+    (reading,) = open_source(f"{tmp_path}/a.csv", twin=twin).items(None)
+    assert isinstance(reading, Reading)
+    assert reading.channels == ("y",)
+    assert open_source("sim:", twin=twin).assets == ["sim"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from streams.pace import PIECE, Paced, parse_speed
+from streams.pacing import PIECE, Paced, parse_speed
 from twin_engine.clock import NS
 from twin_engine.errors import InputError
 from twin_engine.records import Idle, Item, Position, Reading, Reason, Reject, Source
