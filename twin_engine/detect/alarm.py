@@ -16,11 +16,12 @@ from twin_engine.detect.events import SEVERITIES
 from twin_engine.detect.tail import surprise_of
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.alarm import advance
-from twin_engine.kernels.alarm_state import AlarmState, Points, Policy, initial
+from twin_engine.kernels.alarm_state import RING, AlarmState, Points, Policy, initial
 from twin_engine.ports import Block, BlockSpec, Float, Int, Marks, MarksSpec, Port, Spec
-from twin_engine.stage import Op, Stage, samples
+from twin_engine.stage import Op, Stage
 
 CRITICAL = 100.0  # times rarer than asked, from where on a warning is critical
+DEPTH = 10.0  # peaks above the tail's floor come at least at this many times the asked rate
 WINDOW = 4  # gaps in a window, of which the highest point is a peak
 EXTRAS = ("frequency", "bandwidth", "snr", "class")  # columns that an event takes over from its peak
 
@@ -34,17 +35,18 @@ class Alarm(Stage):
 
     rate: false events asked for, a text such as ``"1/day"``. An event begins at a score that the tail of the row's own past says comes
     that seldom, and lasts while scores stay above ``hysteresis`` (0..1) of the way from the tail's floor to that threshold, with pauses up to
-    ``gap`` (default: 5 samples of a block, 1/2 s for marks, at least one sample). It is closed at ``longest``; another begins only after live time of
-    a gap below the lower threshold, or far louder. hold_off: no event begins within it after one. warm_up: live time without alarms.
+    ``gap`` (default: 5 samples of a block, 1/2 s for marks). It is closed at ``longest`` (default: 1 h, at least 50 gaps); another begins
+    only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it after one. warm_up: live time without alarms.
     severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
 
-    The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``). With a known null law and number of trials it
-    begins as that law, worth 32 peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud
-    ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: a noisy
-    sensor gives at most four times the rate until the tail has followed.
+    The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they pass 10 to
+    20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and trials it begins as that law, worth 32 peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud
+    ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: until
+    the tail has followed, a noisy sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time.
 
-    p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of the hop in which
-    the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the event has ended.
+    p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of
+    the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the
+    event has ended.
     """
 
     source: str
@@ -52,8 +54,9 @@ class Alarm(Stage):
     hold_off: Any = 0
     hysteresis: float = 0.5
     gap: Any = None
-    longest: Any = "1 h"
+    longest: Any = None
     warm_up: Any = 0
+    memory: Any = "30 days"
     severity: str = "auto"
     kind: str = ""
 
@@ -69,9 +72,9 @@ class Alarm(Stage):
             if not good:
                 raise DefinitionError(f"{place}, {name}", expected=expected, found=repr(getattr(self, name)), mend=f"Give a {name} in that range.")
         if isinstance(spec, BlockSpec):
-            samples(hop, spec.rate, f"{place}, hop")
-            gap = seconds(self.gap) if self.gap is not None else 5 / spec.rate
-            gap = max(gap, 1 / spec.rate)
+            if (hop * spec.rate).denominator != 1:
+                raise DefinitionError(f"{place}, hop", expected=f"whole samples of {spec.rate} Hz", found=f"{hop} s", mend="Change the hop.")
+            gap = max(seconds(self.gap) if self.gap is not None else 5 / spec.rate, 1 / spec.rate)
             trials = float(spec.rate) * len(spec.channels)
         else:
             if "score" not in spec.columns:
@@ -97,13 +100,14 @@ class AlarmOp(Op):
         self.channels = len(channels)
         self.extras = [name for name in EXTRAS if isinstance(spec, MarksSpec) and name in spec.columns]
         rate, window = float(hertz(stage.rate)), WINDOW * gap
+        longest = seconds(stage.longest) if stage.longest is not None else max(Fraction(3600), 50 * gap)
         # By the null law peaks come at `trials` a second times exp(-height); begin where they are well apart, one in ten gaps.
         self.null_rate = min(trials, 0.1 / float(gap))
         self.null_floor = log(trials / self.null_rate) if trials else 0.0
         expected = log(max(trials / rate, 1.0)) if trials else np.inf  # the null law's own threshold
         self.first = max(expected, self.null_floor)
         self.policy = Policy(
-            rate, stage.hysteresis, int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(seconds(stage.longest) * NS),
+            rate, max(DEPTH * rate, RING / float(seconds(stage.memory))), stage.hysteresis, int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(longest * NS),
             float(seconds(stage.warm_up)), 0.5 * expected if trials else -np.inf, float(hop * NS),
         )  # fmt: skip
         columns: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -27,7 +27,7 @@ def _close_window(f: Float, w: Int, ring: Any, censored: Bool, base: Any, c: Any
     ready = f[CREST] > -np.inf and now >= (w[WINDOW] + 1) * c.window
     near = ready and w[CREST_AT] - w[PENDING_AT] <= c.gap
     if f[PENDING] > -np.inf and not near and (ready or now - w[PENDING_AT] > c.gap + c.window):
-        push(f, w, ring, censored, f[PENDING], w[PENDING_CENSORED] == 1, c.rate)
+        push(f, w, ring, censored, f[PENDING], w[PENDING_CENSORED] == 1, c.wanted)
         f[PENDING] = -np.inf
     if ready:
         push_base(f, w, base, f[CREST])
@@ -160,7 +160,7 @@ def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tu
                 done = w[OPEN] == 1 and (time - w[HOT] > c.gap or w[HOT] - w[START] >= c.longest)
                 if done:  # its peak enters the tail as "at least the threshold it passed", however loud it was
                     w[OPEN], w[ARMED], f[CEILING] = 0, 0, f[SCORE]
-                    push(f, w, ring, censored, f[PASSED], True, c.rate)
+                    push(f, w, ring, censored, f[PASSED], True, c.wanted)
                 _close_window(f, w, ring, censored, base, c, d.peak[p] if p < last else end)
                 _rearm(f, w, c, live)
                 if p == last:

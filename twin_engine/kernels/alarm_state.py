@@ -62,9 +62,13 @@ class AlarmState(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """Rates in Hz and ``warm_up`` in seconds of live time, the rest in ns of event time. ``least``: the lowest threshold there may be."""
+    """Rates in Hz and ``warm_up`` in seconds of live time, the rest in ns of event time. ``least``: the lowest threshold there may be.
+
+    ``wanted``: the rate of peaks above the tail's floor, reached within a factor of two from above.
+    """
 
     rate: float
+    wanted: float
     hysteresis: float
     hold_off: int
     gap: int

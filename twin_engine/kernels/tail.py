@@ -1,7 +1,7 @@
 """Online tail of declustered peaks: peaks over threshold with a generalised Pareto law, of one row, in live time.
 
-Two memories. ``ring``: the last peaks above a moving floor: each time the ring is full and peaks still come faster than DEPTH times the asked
-rate, the floor rises to the median, so that the ring holds the top of all that was seen. ``base``: the last peaks of any height, from which
+Two memories. ``ring``: the last peaks above a moving floor: each time the ring is full and peaks still come more than twice as
+often as is wanted, the floor rises to the median, so that the ring holds the top of all that was seen. ``base``: the last peaks of any height, from which
 the ring is started anew when the row has become so quiet that nothing has passed the floor for long.
 
 Sources: Pickands 1975; Coles 2001, ch. 4-5 (runs declustering); Siffer et al. 2017 (SPOT). Different from SPOT: the fit is penalised
@@ -23,10 +23,9 @@ from twin_engine.kernels.alarm_state import (
 )  # fmt: skip
 from twin_engine.ports import Bool, Float, Int
 
-DEPTH = 10.0  # the floor stops rising when peaks above it come at this many times the asked rate
 SHAPE_SD = 0.25  # prior standard deviation of the shape, around 0 (exponential)
 SHAPE_MIN, SHAPE_MAX = -0.25, 1.0
-QUIET = 0.25  # share of the ring's live time without a peak after which it is started anew
+QUIET = 0.5  # share of the ring's live time without a peak after which it is started anew: a night must not make it forget the day
 GOLDEN = 0.6180339887498949
 
 
@@ -137,30 +136,28 @@ def _median(x: Any) -> float:
 
 @kernel
 def _raise_floor(f: Float, w: Int, ring: Any, censored: Bool) -> None:
-    """Lift the floor to the median of a full ring and keep what is above it, in order. Ties (a stuck score) leave it as it is."""
+    """Lift the floor to the median of a full ring and keep what is above it, in order (what is equal too, where ties leave too little)."""
     floor = _median(ring)
     above = 0
     for i in range(RING):
         above += ring[i] > floor
-    if above < RING // 4:
-        return
     old, flags = ring.copy(), censored.copy()
     kept = 0
     for i in range(RING):
         at = (w[HEAD] + i) % RING
-        if old[at] > floor:
+        if old[at] > floor or (above < RING // 4 and old[at] == floor):
             ring[kept], censored[kept] = old[at], flags[at]
             kept += 1
     w[COUNT], w[HEAD], f[FLOOR] = kept, 0, floor
 
 
 @kernel
-def push(f: Float, w: Int, ring: Any, censored: Bool, x: float, at_least: bool, rate: float) -> None:
-    """Add a peak to the tail if it is above the floor. at_least: it is censored."""
+def push(f: Float, w: Int, ring: Any, censored: Bool, x: float, at_least: bool, wanted: float) -> None:
+    """Add a peak to the tail if it is above the floor. at_least: it is censored. wanted: peaks a second above the floor."""
     if not x > f[FLOOR]:
         return
     f[SILENCE] = 0.0
-    if w[COUNT] == RING and w[COUNT] / f[EXPOSURE] > 2.0 * DEPTH * rate:
+    if w[COUNT] == RING and w[COUNT] / f[EXPOSURE] > 2.0 * wanted:
         _raise_floor(f, w, ring, censored)
         w[STALE] = RING
     if x > f[FLOOR]:
@@ -212,5 +209,6 @@ def pass_time(f: Float, w: Int, ring: Any, censored: Bool, base: Any, live: floa
     f[EXPOSURE] += live
     f[BASE_EXPOSURE] += live
     f[SILENCE] += live
-    if w[BASE_COUNT] == BASE and (w[COUNT] == 0 or f[SILENCE] > QUIET * f[EXPOSURE]):
+    quiet = f[SILENCE] > QUIET * f[EXPOSURE] and f[SILENCE] > f[BASE_EXPOSURE]  # and all of ``base`` is from the silence
+    if w[BASE_COUNT] == BASE and (w[COUNT] == 0 or quiet):
         _reseed(f, w, ring, censored, base)

@@ -1,0 +1,54 @@
+"""The asked rate is the rate that comes, whatever the law of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from tests.detect.feeding import EPOCH, NS, block_op, feed
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
+ROWS, DAYS, DAY = 20, 4, 86_400
+
+
+def moving(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Gaussian noise of unit variance that remembers about ten samples: high scores come in clusters."""
+    x = lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], rng.normal(size=shape), axis=-1)
+    return np.asarray(x, np.float64)
+
+
+def daily(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Exponential noise whose scale swings by half over the day."""
+    return rng.exponential(size=shape) * (1 + 0.5 * np.sin(2 * np.pi * np.arange(shape[-1]) / DAY))
+
+
+LAWS: dict[str, tuple[str, Draw]] = {
+    "exponential, stated": ("exponential", lambda rng, n: rng.exponential(size=n)),
+    "normal, stated": ("normal", lambda rng, n: rng.normal(size=n)),
+    "chi-squared, stated": ("chi2:3", lambda rng, n: rng.chisquare(3, size=n)),
+    "exponential, not stated": ("", lambda rng, n: rng.exponential(size=n)),
+    "normal, not stated": ("", lambda rng, n: np.abs(rng.normal(size=n))),
+    "power law, not stated": ("", lambda rng, n: rng.pareto(3, size=n)),
+    "Student's t stated as normal": ("normal", lambda rng, n: rng.standard_t(5, size=n)),
+    "three times the stated scale": ("exponential", lambda rng, n: 3 * rng.exponential(size=n)),
+    "half the stated scale": ("normal", lambda rng, n: 0.5 * rng.normal(size=n)),
+    "clustered": ("normal", moving),
+    "daily": ("exponential", daily),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_false_alarms_come_at_the_asked_rate(law: str) -> None:
+    null, draw = LAWS[law]
+    values = draw(np.random.default_rng(7), (ROWS, 1, DAYS * DAY))
+    _, events = feed(block_op(null, gap="20 s" if law == "clustered" else None, rate="1/h"), values)
+    first = events["revision"] == 0
+    day = (events["start"][first] - EPOCH * NS) // (DAY * NS)
+    asked = ROWS * 24
+    counts = np.bincount(day, minlength=DAYS) / asked
+    assert 0.75 < counts[1:].mean() < 1.25 or (law == "half the stated scale" and counts[1:].mean() < 0.1)  # 1 +- 0.03 by Poisson's law alone
+    assert counts[0] < 1.75  # while the tail is being learned
