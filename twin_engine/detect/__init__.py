@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twin_engine.detect.alarm import Alarm
+    from twin_engine.detect.auto import Auto
+    from twin_engine.detect.cusum import Cusum
+    from twin_engine.detect.level import Level
+    from twin_engine.detect.page_hinkley import PageHinkley
 
-__all__ = ["Alarm"]
+__all__ = ["Alarm", "Auto", "Cusum", "Level", "PageHinkley"]
 
 _MODULES = {
     "Alarm": "alarm",
+    "Auto": "auto",
+    "Cusum": "cusum",
+    "Level": "level",
+    "PageHinkley": "page_hinkley",
 }
 
 

@@ -66,15 +66,44 @@ def _resample() -> Case:
     return Case(Resample("x", 3), "2 s", {"source": BlockSpec(Fraction(2), ("a", "b"))}, "60 s")
 
 
+def _auto() -> Case:
+    from twin_engine.detect import Auto
+
+    specs = {"source": BlockSpec(Fraction(8), ("a", "b")), "clock": BlockSpec(Fraction(8), ("t",))}
+    return Case(Auto("x", "t", memory="20 s", warm_up="10 s", hold_off="8 s", prototypes=16, boxes=8), "1/2 s", specs, "60 s")
+
+
+def _level() -> Case:
+    from twin_engine.detect import Level
+
+    return Case(Level("x", memory="10 s"), "1/2 s", {"source": BlockSpec(Fraction(8), ("a", "b"))}, "60 s")
+
+
+def _cusum() -> Case:
+    from twin_engine.detect import Cusum
+
+    return Case(Cusum("x", memory="10 s"), "1/2 s", {"source": BlockSpec(Fraction(8), ("a", "b"))}, "60 s")
+
+
+def _page_hinkley() -> Case:
+    from twin_engine.detect import PageHinkley
+
+    return Case(PageHinkley("x", memory="20 s", warm_up="2 s"), "1/2 s", {"source": BlockSpec(Fraction(8), ("a", "b"))}, "60 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
+    "Auto": _auto,
     "BandPass": _band_pass,
+    "Cusum": _cusum,
     "Decimate": _decimate,
     "HighPass": _high_pass,
+    "Level": _level,
     "Notch": _notch,
-    "Resample": _resample,
+    "PageHinkley": _page_hinkley,
     "QTriggers": _qtriggers,
+    "Resample": _resample,
     "RunningPSD": _running_psd,
     "Whiten": _whiten,
 }
