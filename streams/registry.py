@@ -35,8 +35,10 @@ FILE_SUFFIXES = {
 }
 SINKS = {
     "jsonl": "sink_jsonl:open_jsonl",
+    "sqlite": "sink_sqlite:open_sqlite",
+    "terminal": "sink_terminal:open_terminal",
 }
-SINK_SUFFIXES = {".jsonl": "jsonl"}
+SINK_SUFFIXES = {".jsonl": "jsonl", ".db": "sqlite", ".sqlite": "sqlite"}
 
 
 def _opener(home: str) -> Callable[..., Any]:
