@@ -1,19 +1,22 @@
-"""Twins on streams: what ``twin-engine run`` does. The one module, besides the command line, that sees both."""
+"""Twins on streams: what ``twin-engine run`` and ``demo`` do. The one module, besides the command line, that sees both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import streams
-from streams.dead_letter import DeadLetter
-from streams.pace import Paced, parse_speed
-from twin_engine.clock import WallClock
-from twin_engine.errors import InputError
+from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.loader import load
-from twin_engine.records import Idle, Reading, Source
+from twin_engine.records import Idle, Item, Position, Reading, Sink, Source, Update
 from twin_engine.run import Run, RunReport
-from twin_engine.twin import Twin
+
+PAST = 32  # seconds of the simulation before now that the demo plays at full speed: every stage is valid after them
+GLITCHES = ("Blip", "Tomte", "Whistle", "Scattered_Light", "Light_Modulation")
+EVERY = 8  # seconds between glitches of the demo
+SHOWN = ("white", "host")
 
 
 def run(
@@ -26,34 +29,122 @@ def run(
     ``realtime`` or ``10x``. state: folder of snapshots and rejects, from which a run goes on. duration: seconds on the wall clock.
     Raises TwinError.
     """
-    pace, twin, clock = parse_speed(speed), load(name), WallClock()
+    twin = load(name)
     sinks = [streams.open_sink(uri, show=tuple(twin.show)) for uri in sink_uris]
-    source = open_source(twin, source_uri, assets[0] if len(assets) == 1 else None)
-    found = list(assets) or assets_of(source, source_uri)
-    dead = DeadLetter(state) if state else None
-    return Run(twin, Paced(source, pace, clock), sinks, assets=found, state_dir=state, dead_letter=dead, clock=clock, duration=duration)()
+    source = streams.open_source(source_uri, twin=twin, asset=assets[0] if len(assets) == 1 else None)
+    paced = streams.pace(source, speed)
+    dead = streams.DeadLetter(state) if state else None
+    return Run(twin, paced, sinks, assets=list(assets) or source.assets, state_dir=state, dead_letter=dead, duration=duration)()
 
 
-def open_source(twin: Twin, uri: str, asset: str | None = None) -> Source:
-    """Return the source at an address as a twin needs it; raises InputError."""
-    channels = {s.name: tuple(c.name for c in s.channels) for s in twin.streams}
-    return streams.open_source(uri, asset=asset, streams=channels, simulator=twin.simulator)
+def demo(duration: float | None = None) -> None:
+    """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds."""
+    clock = WallClock()
+    screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
+    host, detector = load("host"), load("interferometer")
+    kinds = zip(range(PAST + 4, 3600, EVERY), itertools.cycle(GLITCHES), itertools.cycle((20, 14, 30)))
+    listed = ",".join(f"{kind}@{at}:{snr}" for at, kind, snr in kinds)
+    uri = f"sim:?seed=7&start={clock.now() - PAST * NS}&glitches={listed}"
+    sources = (
+        (host, streams.open_source("host:", twin=host, asset="this machine")),
+        (detector, UpToNow(streams.open_source(uri, twin=detector, asset="V1"), clock)),
+    )
+    runs = [
+        Run(twin, source, [screen.end()], assets=["this machine" if twin is host else "V1"], duration=duration) for twin, source in sources
+    ]
+    _together(runs)
 
 
-def assets_of(source: Source, uri: str) -> list[str]:
-    """Return the assets of a source: of one whose rows name them (``asset=COLUMN``, JSON lines) all, else that of its first reading.
+def _together(runs: Sequence[Run]) -> None:
+    """Call runs, each in a thread; when one fails or Ctrl-C comes, stop all. Raises what the first to fail raised."""
+    failures: list[BaseException] = []
 
-    What arrives later under another name is counted as unknown. Raises InputError where the source cannot be asked.
-    """
-    if uri == "lines:-":
-        raise InputError(uri, expected="the names of the assets", found="none", mend="Name them with --asset.")
-    named = "asset=" in uri or uri.startswith("lines:") or uri.endswith((".jsonl", ".ndjson"))
-    found: dict[str, None] = {}
-    for item in source.items(None):
-        if isinstance(item, Reading):
-            found[item.asset] = None
-        if (isinstance(item, Idle) and not source.live) or (found and not named):
-            break
-    if not found:
-        raise InputError(uri, expected="at least one reading", found="none yet", mend="Name the assets with --asset.")
-    return list(found)
+    def call(one: Run) -> None:
+        try:
+            one()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            failures.append(error)
+            for each in runs:
+                each.stop()
+
+    threads = [threading.Thread(target=call, args=(each,), daemon=True) for each in runs]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for each in runs:
+            each.stop()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+class UpToNow:
+    """A source whose past comes at full speed, and whose future when the clock says so."""
+
+    live = False
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source, self._clock = source, clock
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Yield the source's items, none before its last sample's time; Idle while waiting."""
+        for item in self._source.items(position):
+            while isinstance(item, Reading) and (left := (int(item.times[-1]) - self._clock.now()) / NS) > 0:
+                self._clock.sleep(min(left, 0.1))
+                yield Idle(position)
+            position = item.position
+            yield item
+
+    def acknowledge(self, position: Position) -> None:
+        """Pass it on."""
+        self._source.acknowledge(position)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+class SharedSink:
+    """One sink for several runs in threads: opened by the first, closed by the last. It must have no position."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink, self.lock, self.users = sink, threading.Lock(), 0
+
+    def end(self) -> SharedEnd:
+        """Return the end that one run writes to."""
+        return SharedEnd(self)
+
+
+class SharedEnd:
+    """A run's end of a shared sink."""
+
+    def __init__(self, shared: SharedSink) -> None:
+        self._shared = shared
+
+    def open(self, position: Position) -> None:
+        """Open the sink if no other run has."""
+        with self._shared.lock:
+            self._shared.users += 1
+            if self._shared.users == 1:
+                self._shared.sink.open(position)
+
+    def write(self, update: Update) -> None:
+        """Write, one run at a time."""
+        with self._shared.lock:
+            self._shared.sink.write(update)
+
+    def flush(self) -> Position:
+        """Flush, one run at a time."""
+        with self._shared.lock:
+            return self._shared.sink.flush()
+
+    def close(self) -> None:
+        """Close the sink if no other run needs it."""
+        with self._shared.lock:
+            self._shared.users -= 1
+            if self._shared.users == 0:
+                self._shared.sink.close()
