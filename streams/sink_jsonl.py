@@ -70,7 +70,10 @@ class JsonlSink:
 
     def close(self) -> None:
         """Flush and close."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self.flush()
-            self._file.close()
-            self._file = None
+        finally:
+            file, self._file = self._file, None
+            file.close()
