@@ -91,6 +91,14 @@ def _page_hinkley() -> Case:
     return Case(PageHinkley("x", memory="20 s", warm_up="2 s"), "1/2 s", {"source": BlockSpec(Fraction(8), ("a", "b"))}, "60 s")
 
 
+def _predict() -> Case:
+    from twin_engine.estimate import Predict
+
+    spec = BlockSpec(Fraction(4), ("a", "b", "c", "d"))
+    stage = Predict("x", ("b", "d"), ("a", "c"), responses=(0, "1 s"), memory="20 s", warm_up="4 s")
+    return Case(stage, "1/2 s", {"source": spec}, "30 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
@@ -102,6 +110,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "Level": _level,
     "Notch": _notch,
     "PageHinkley": _page_hinkley,
+    "Predict": _predict,
     "QTriggers": _qtriggers,
     "Resample": _resample,
     "RunningPSD": _running_psd,
