@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.clock import NS, hertz, index_of, seconds, time_of
+from twin_engine.clock import NS, hertz, seconds
 from twin_engine.detect.events import SEVERITIES
+from twin_engine.detect.points import block_points, mark_points
 from twin_engine.detect.tail import surprise_of
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.alarm import advance
@@ -21,6 +22,7 @@ from twin_engine.ports import Block, BlockSpec, Float, Int, Marks, MarksSpec, Po
 from twin_engine.stage import Op, Stage
 
 CRITICAL = 100.0  # times rarer than asked, from where on a warning is critical
+HOLD = 32  # marks of a row that may have come early
 DEPTH = 10.0  # peaks above the tail's floor come at least at this many times the asked rate
 WINDOW = 4  # gaps in a window, of which the highest point is a peak
 EXTRAS = ("frequency", "bandwidth", "snr", "class")  # columns that an event takes over from its peak
@@ -40,8 +42,8 @@ class Alarm(Stage):
     severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
 
     The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they pass 10 to
-    20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and trials it begins as that law, worth 32 peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud
-    ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: until
+    20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and trials it begins as that law, worth 32
+    peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: until
     the tail has followed, a noisy sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time.
 
     p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of
@@ -107,7 +109,8 @@ class AlarmOp(Op):
         expected = log(max(trials / rate, 1.0)) if trials else np.inf  # the null law's own threshold
         self.first = max(expected, self.null_floor)
         self.policy = Policy(
-            rate, max(DEPTH * rate, RING / float(seconds(stage.memory))), stage.hysteresis, int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(longest * NS),
+            rate, max(DEPTH * rate, RING / float(seconds(stage.memory))), stage.hysteresis,
+            int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(longest * NS),
             float(seconds(stage.warm_up)), 0.5 * expected if trials else -np.inf, float(hop * NS),
         )  # fmt: skip
         columns: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -127,59 +130,22 @@ class AlarmOp(Op):
 
     def init(self, assets: int) -> AlarmState:
         """Return tails that hold the null law, if it is known, and no event."""
-        return initial(assets, self.channels, len(self.extras), self.null_rate, self.null_floor, self.first)
+        held = HOLD if isinstance(self.spec, MarksSpec) else 0
+        return initial(assets, self.channels, len(self.extras), held, self.null_rate, self.null_floor, self.first)
 
     def step(self, state: AlarmState, inputs: Mapping[str, Port]) -> tuple[AlarmState, dict[str, Port]]:
         """Take scores or marks and give the revisions of events."""
         port = inputs["source"]
-        points, until = self._of_block(port) if isinstance(port, Block) else self._of_marks(port)
+        if isinstance(port, Block):
+            assert isinstance(self.spec, BlockSpec)
+            points = block_points(port, self.spec, self.hop, self.surprise)
+        else:
+            assert isinstance(self.spec, MarksSpec)
+            points = mark_points(port, self.spec, self.hop, self.surprise, self.extras, state)
         ints, floats = advance(state, self.policy, port.rows, points, self.channels, len(self.extras))
-        live = np.rint(points.live.sum(axis=1) * NS).astype(np.int64)
-        return state, {"events": Marks(ints[:, 0].copy(), ints[:, 1].copy(), self._columns(ints, floats), port.rows.copy(), live, until)}
-
-    def _of_block(self, port: Block) -> tuple[Points, Int]:
-        """Return each sample at which some channel is valid as a point."""
-        assert isinstance(self.spec, BlockSpec)
-        heights = np.where(port.valid, self.surprise(port.values), -np.inf)
-        heights[~(heights < np.inf)] = -np.inf
-        row_height = heights.max(axis=1)
-        some = row_height > -np.inf
-        per_hop = round(self.hop * self.spec.rate)
-        index = port.start[:, None] + np.arange(port.n + 1)
-        times = time_of(index, self.spec.rate)
-        counts = some.reshape(len(some), -1, per_hop).sum(axis=2)
-        row, at = np.nonzero(some)
-        share = np.square(np.maximum(heights[row, :, at], 0.0))
-        begin = times[row, at]
-        return Points(
-            _offsets(counts), times[:, per_hop::per_hop].copy(), counts / float(self.spec.rate), begin, begin, times[row, at + 1],
-            row_height[row, at], share, np.zeros((len(row), 0)),
-        ), times[:, -1].copy()  # fmt: skip
-
-    def _of_marks(self, port: Marks) -> tuple[Points, Int]:
-        """Return each mark with a finite score as a point; ``until`` moves by whole hops, so it says where they end."""
-        rows, judged = port.rows, port.judged
-        if judged is None:
-            hops = max(1, round(port.live.max(initial=0) / (self.hop * NS))) if len(rows) else 1
-            judged = np.repeat((port.live / hops)[:, None], hops, axis=1)
-        hops, lag = judged.shape[1], round(self.spec.lag * NS)
-        last = index_of(port.until + lag, 1 / self.hop)
-        back = time_of(last, 1 / self.hop)[:, None] - time_of(last[:, None] - np.arange(hops - 1, -1, -1), 1 / self.hop)
-        ends = port.until[:, None] - back  # exact when a hop is not a whole number of ns
-        height = self.surprise(np.asarray(port.columns["score"], np.float64))
-        keep = np.isfinite(height)
-        columns = {name: column[keep] for name, column in port.columns.items()}
-        row, time, height = np.searchsorted(rows, port.row[keep]), port.time[keep], height[keep]
-        hop = np.minimum((ends[row] <= time[:, None]).sum(axis=1), hops - 1)
-        counts = np.bincount(row * hops + hop, minlength=len(rows) * hops).reshape(len(rows), hops)
-        share = np.zeros((len(time), self.channels))
-        channel = columns["channel"].astype(np.int64) if "channel" in columns else np.zeros(len(time), np.int64)
-        share[np.arange(len(time)), np.clip(channel, 0, self.channels - 1)] = np.square(np.maximum(height, 0.0))
-        extra = np.zeros((len(time), len(self.extras)))
-        for i, name in enumerate(self.extras):
-            extra[:, i] = columns[name]
-        start, end = (np.asarray(columns.get(name, time), np.int64) for name in ("start", "end"))
-        return Points(_offsets(counts), ends, judged / NS, start, time.copy(), end, height, share, extra), port.until.copy()
+        live, until = np.rint(points.live * NS).astype(np.int64), points.ends[:, -1].copy()
+        columns = self._columns(ints, floats)
+        return state, {"events": Marks(ints[:, 0].copy(), ints[:, 1].copy(), columns, port.rows.copy(), live.sum(axis=1), until, live)}
 
     def _columns(self, ints: Int, floats: Float) -> dict[str, NDArray[Any]]:
         """Return the columns of the spec from the kernel's tables."""
@@ -196,9 +162,3 @@ class AlarmOp(Op):
             found[name] = floats[:, i].astype(np.int64) if name == "class" else floats[:, i]
         return {name: found[name].copy() for name in next(iter(self.outputs.values())).columns}
 
-
-def _offsets(counts: Int) -> Int:
-    """Return where each hop's points begin and end in the flat tables, ``(row, hop + 1)``."""
-    ends = counts.cumsum().reshape(counts.shape)
-    begins = ends[:, :1] - counts[:, :1]
-    return np.concatenate([begins, ends], axis=1)

@@ -45,20 +45,23 @@ NEVER = -(2**62)
     ORDINAL, REVISION,  # of the last given, -1 none
     ARMED,
     RECENT_HEAD,
-) = range(18)  # fmt: skip
+    HELD,  # marks that came early
+) = range(19)  # fmt: skip
 
 
 class AlarmState(NamedTuple):
     """Asset first."""
 
     real: Float  # (asset, 16)
-    whole: Int  # (asset, 18)
+    whole: Int  # (asset, 19)
     ring: NDArray[np.float32]  # (asset, RING): peaks above the floor
     censored: Bool  # (asset, RING): the peak was at least that high
     base: NDArray[np.float32]  # (asset, BASE): last peaks of any height
     share: Float  # (asset, channel): squared surprise of the open event
     extra: Float  # (asset, attribute): of its peak
     recent: Float  # (asset, 2, RECENT): peaks of the last alarms, and live time at them
+    held_times: Int  # (asset, mark, 4): of marks that came early: time, start, end, channel
+    held: Float  # (asset, mark, 1 + attribute): height and attributes
 
 
 class Policy(NamedTuple):
@@ -97,14 +100,14 @@ class Points(NamedTuple):
     extra: Float
 
 
-def initial(assets: int, channels: int, extras: int, null_rate: float, null_floor: float, threshold: float) -> AlarmState:
-    """Return the state of assets that have seen nothing.
+def initial(assets: int, channels: int, extras: int, held: int, null_rate: float, null_floor: float, threshold: float) -> AlarmState:
+    """Return the state of assets that have seen nothing, with room for ``held`` early marks.
 
     ``null_rate``: peaks a second of live time above ``null_floor`` by the stated law (0: unknown); the tail then begins as PRIOR quantiles of
     an exponential of mean 1, and ``threshold`` is its first.
     """
     known = null_rate > 0
-    real, whole = np.zeros(16), np.zeros(18, np.int64)
+    real, whole = np.zeros(16), np.zeros(19, np.int64)
     real[[CREST, PENDING, HOT_LIVE, CEILING]] = -np.inf
     real[[FLOOR, SCALE, THRESHOLD]] = null_floor if known else np.inf, 1.0, threshold
     real[EXPOSURE] = PRIOR / null_rate if known else 0.0
@@ -116,5 +119,5 @@ def initial(assets: int, channels: int, extras: int, null_rate: float, null_floo
     return AlarmState(
         np.tile(real, (assets, 1)), np.tile(whole, (assets, 1)), np.tile(ring, (assets, 1)), np.zeros((assets, RING), np.bool_),
         np.zeros((assets, BASE), np.float32), np.zeros((assets, channels)), np.zeros((assets, extras)),
-        np.full((assets, 2, RECENT), -np.inf),
+        np.full((assets, 2, RECENT), -np.inf), np.zeros((assets, held, 4), np.int64), np.zeros((assets, held, 1 + extras)),
     )  # fmt: skip
