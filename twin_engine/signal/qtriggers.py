@@ -51,7 +51,7 @@ class QTriggers(Stage):
     band: tuple[str | float, str | float] = (20, 1024)
     q: tuple[float, float] = (4, 64)
     mismatch: float = 0.2
-    longest: str | float = "1/2 s"
+    longest: str | float = "1 s"
     memory: str | float = "2 s"
     rate: str | float = "1/s"
     gap: str | float = "1/4 s"
