@@ -24,7 +24,7 @@ class Predict(Stage):
     Each regressor acts through first-order lags with the time constants ``responses`` (0: at once), as a load acts on a temperature through
     thermal resistances and capacities: y = b0 + sum over r, k of b_rk L_k(x_r). The target's own past is not used, so what makes it depart
     for good stays seen until the memory has learnt it. Coefficients are weighted least squares with weights falling by e over ``memory`` of
-    valid samples; a sample more than 4 standard deviations off counts for less (Huber).
+    valid samples; a sample z > 4 standard deviations off counts for (4 / z)^2 of one.
 
     Outputs: ``residual``, the prediction error made before the sample was learnt, over its predicted standard deviation (coefficients'
     uncertainty and serial correlation of the errors accounted for), as a standard normal deviate; ``prediction``, in the target's unit,

@@ -10,7 +10,7 @@ import numpy as np
 from twin_engine.kernels._jit import kernel
 
 RIDGE = 1e-6  # of each regressor's own scatter
-LIMIT = 4.0  # standard deviations beyond which a sample counts for less (Huber)
+LIMIT = 4.0  # standard deviations beyond which a sample counts for less: it adds no more to the scatter than one just there
 
 
 @kernel
@@ -107,11 +107,12 @@ def predict_target(
             variance = max(error, 0.0) / weight * size / freedom if freedom > 1.0 else 0.0
             if variance > 1e-20 * (scatter[p, p] / weight + mean[p] * mean[p]):
                 score = student_to_normal(residual / math.sqrt(variance * (1.0 + lever * weight / size)), freedom)
-                share = min(1.0, LIMIT / abs(score)) if score != 0.0 else 1.0
-            keep = math.exp(-1.0 / memory)
-            sums[2] = keep * sums[2] + share * residual * residual
-            sums[3] = keep * sums[3] + share * residual * sums[4]
-            sums[4] = residual * share
+                share = min(1.0, (LIMIT / score) ** 2) if score != 0.0 else 1.0
+            if share >= 1.0:  # a fault that lasts is not a property of the errors
+                keep = math.exp(-1.0 / memory)
+                sums[2] = keep * sums[2] + residual * residual
+                sums[3] = keep * sums[3] + residual * sums[4]
+                sums[4] = residual
     if known:
         learn(u, y, math.exp(-1.0 / memory), share, sums, mean, scatter, d)
     return prediction, score
