@@ -48,8 +48,9 @@ class DeadLetter(Protocol):
 
 @dataclass
 class RunReport:
-    """What a run came to. resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds:
-    of wall clock.
+    """What a run came to.
+
+    resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds: of wall clock.
     """
 
     resumed: bool = False

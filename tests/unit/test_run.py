@@ -93,11 +93,11 @@ def test_silence_of_a_live_source_is_told_once() -> None:
 
 def test_a_snapshot_of_another_twin_is_refused(tmp_path) -> None:
     Run(twin(), ScriptedSource(items(2)), [], assets=["a"], state_dir=tmp_path, clock=FakeClock())()
-    with pytest.raises(SnapshotError, match="'t'.*--state"):
+    with pytest.raises(SnapshotError, match=r"'t'.*--state"):
         Run(twin("other"), ScriptedSource([]), [], assets=["a"], state_dir=tmp_path)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b"", lambda b: b[:40] + b"\xff" * 8 + b[48:]])
+@pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda _: b"", lambda b: b[:40] + b"\xff" * 8 + b[48:]])
 def test_a_damaged_snapshot_is_refused_with_the_mend(tmp_path, damage) -> None:
     Run(twin(), ScriptedSource(items(2)), [], assets=["a"], state_dir=tmp_path, clock=FakeClock())()
     file = tmp_path / SNAPSHOT
