@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from twin_engine.signal.filters import BandPass, HighPass, Notch
     from twin_engine.signal.psd import RunningPSD
     from twin_engine.signal.qtriggers import QTriggers
+    from twin_engine.signal.refractory import Refractory
     from twin_engine.signal.resample import Resample
+    from twin_engine.signal.subtract import Subtract
     from twin_engine.signal.whiten import Whiten
 
-__all__ = ["BandPass", "Decimate", "HighPass", "Notch", "QTriggers", "Resample", "RunningPSD", "Whiten"]
+__all__ = ["BandPass", "Decimate", "HighPass", "Notch", "QTriggers", "Refractory", "Resample", "RunningPSD", "Subtract", "Whiten"]
 
 _MODULES = {
     "BandPass": "filters",
@@ -21,8 +23,10 @@ _MODULES = {
     "HighPass": "filters",
     "Notch": "filters",
     "QTriggers": "qtriggers",
+    "Refractory": "refractory",
     "Resample": "resample",
     "RunningPSD": "psd",
+    "Subtract": "subtract",
     "Whiten": "whiten",
 }
 

@@ -99,6 +99,27 @@ def _predict() -> Case:
     return Case(stage, "1/2 s", {"source": spec}, "30 s")
 
 
+def _subtract() -> Case:
+    from twin_engine.signal import Subtract
+
+    def make(rng: np.random.Generator, spec: Spec, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Draw the same noise for every input, so that there is something to take out."""
+        del spec
+        common = np.random.default_rng(7).normal(size=(shape[0], 1, 64 * 60))
+        return common[..., :: 64 * 60 // shape[2]] + rng.normal(size=shape)
+
+    inputs = {"source": BlockSpec(Fraction(64), ("h",)), "witness": BlockSpec(Fraction(32), ("a", "b"))}
+    stage = Subtract("x", "w", band=(2, 14), memory="8 s", segment="1 s", products=(("a", "b"),))
+    return Case(stage, "1/8 s", inputs, "60 s", make)
+
+
+def _refractory() -> Case:
+    from twin_engine.signal import Refractory
+
+    spec = BlockSpec(Fraction(16), ("h", "g"))
+    return Case(Refractory("x", floor=0.5), "1/16 s", {"source": spec}, "10 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
@@ -113,6 +134,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "Predict": _predict,
     "QTriggers": _qtriggers,
     "Resample": _resample,
+    "Refractory": _refractory,
     "RunningPSD": _running_psd,
+    "Subtract": _subtract,
     "Whiten": _whiten,
 }
