@@ -46,9 +46,9 @@ twin = Twin(
         Stream("witness", rate=1024, channels=[Channel(w.name, unit="V") for w in WITNESSES]),
     ],
     stages={
-        "white": Whiten("strain", memory="32 s"),
+        "white": Whiten("strain", memory="32 s", warm_up="6.5 s"),  # so that the triggers are valid after 8 s
         "glitch": QTriggers("white", band=(20, 1024), q=(4, 64), mismatch=0.2),
-        "alarm": Alarm("glitch", rate="1/h"),
+        "alarm": Alarm("glitch", rate="1/h", gap="1/4 s"),  # two transients a second apart are two events
     },
     simulator=simulator,
     show=("white",),
