@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from twin_engine.ports import BlockSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from twin_engine.ports import BlockSpec, Spec
 from twin_engine.testing.laws import Case
 
 def _running_psd() -> Case:
