@@ -35,10 +35,11 @@ FILE_SUFFIXES = {
 }
 SINKS = {
     "jsonl": "sink_jsonl:open_jsonl",
+    "parquet": "sink_parquet:open_parquet",
     "sqlite": "sink_sqlite:open_sqlite",
     "terminal": "sink_terminal:open_terminal",
 }
-SINK_SUFFIXES = {".jsonl": "jsonl", ".db": "sqlite", ".sqlite": "sqlite"}
+SINK_SUFFIXES = {".jsonl": "jsonl", ".db": "sqlite", ".sqlite": "sqlite", "/": "parquet"}
 
 
 def _opener(home: str) -> Callable[..., Any]:
