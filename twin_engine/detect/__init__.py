@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from twin_engine.detect.cusum import Cusum
     from twin_engine.detect.level import Level
     from twin_engine.detect.page_hinkley import PageHinkley
+    from twin_engine.detect.veto import Veto
 
-__all__ = ["Alarm", "Auto", "Cusum", "Level", "PageHinkley"]
+__all__ = ["Alarm", "Auto", "Cusum", "Level", "PageHinkley", "Veto"]
 
 _MODULES = {
     "Alarm": "alarm",
@@ -20,6 +21,7 @@ _MODULES = {
     "Cusum": "cusum",
     "Level": "level",
     "PageHinkley": "page_hinkley",
+    "Veto": "veto",
 }
 
 

@@ -123,6 +123,13 @@ def _refractory() -> Case:
     return Case(Refractory("x", floor=0.5), "1/16 s", {"source": spec}, "10 s")
 
 
+def _veto() -> Case:
+    from twin_engine.detect import Veto
+
+    columns = {"start": ("i8", ()), "end": ("i8", ()), "score": ("f8", ())}
+    return Case(Veto("x", pad="1/4 s", above=6.5), "1/4 s", {"source": MarksSpec(columns, ("h",), null="exponential")}, "60 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
@@ -140,5 +147,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "Refractory": _refractory,
     "RunningPSD": _running_psd,
     "Subtract": _subtract,
+    "Veto": _veto,
     "Whiten": _whiten,
 }
