@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twin_engine.kernels._jit import kernel
-from twin_engine.kernels.prototypes import BOX, LAGS, STRIDES, box_novelty, lag_novelty
+from twin_engine.kernels.prototypes import LAGS, box_novelty, lag_novelty
 from twin_engine.kernels.surprise import remember, surprise
 from twin_engine.ports import Bool, Float, Int
 
@@ -21,6 +21,8 @@ WEEK_S, WEEK_BINS = 1800.0, 336
 DAY_GAIN, WEEK_GAIN = 0.2, 0.3  # weight of a bin's newest visit: memories of 5 days and of 3 weeks
 CLIP = 5.0  # a profile learns at most so many mean absolute residuals at once
 SHORT = 32  # samples over which variance and roughness are taken
+RESIDUAL_MEANS = (4, 12, 36)  # samples
+MEANS = (4, 8, SHORT, 128)
 COLLECTIVE = 16  # samples, memory of the mean surprise
 CAP, USUAL = 4.0, 0.5  # a statistic adds its surprise above USUAL, at most CAP
 HALF = 8.0  # the sum that gets a score of 0.5
@@ -42,7 +44,7 @@ class AutoState(NamedTuple):
     box: Any  # float32 (boxes, 2, BOX): low and high corners
     boxes: Int  # (1,)
     span: Float  # (BOX, 2): range seen in the warm-up
-    count: Float  # (STATISTICS + 2, BINS)
+    weight: Float  # (STATISTICS + 2, BINS): histories, see `twin_engine.kernels.surprise`
     total: Float
     meta: Float  # (STATISTICS + 2, 2)
     held: Float  # (3,)
@@ -102,17 +104,19 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> Non
     """Take one value, put the STATISTICS into f and update all but the histories."""
     n = int(s.scalar[COUNT])
     if n == 0:
-        s.ring[0, :] = x
+        for i in range(RING):
+            s.ring[0, i] = x
         s.scalar[LEVEL] = x
     last = n & (RING - 1)
     s.ring[0, last] = x
     s.ring[1, last] = seasonal_residual(x, time, s)
     level, variance, roughness = s.scalar[LEVEL], s.scalar[VARIANCE], s.scalar[ROUGHNESS]
     f[0] = abs(s.ring[1, last])
-    f[1] = abs(window_mean(s.ring[1], last, 4))
-    f[2] = abs(window_mean(s.ring[1], last, 12))
-    f[3] = abs(window_mean(s.ring[1], last, 36))
-    m8, m32 = window_mean(s.ring[0], last, 8), window_mean(s.ring[0], last, SHORT)
+    for k, length in enumerate(RESIDUAL_MEANS):
+        f[1 + k] = abs(window_mean(s.ring[1], last, length))
+    for k, length in enumerate(MEANS):
+        vector[k] = window_mean(s.ring[0], last, length)
+    m8, m32 = vector[1], vector[2]
     f[4] = abs(m8 - level)
     f[5] = abs(m32 - level)
     var, rough = 0.0, 0.0
@@ -123,10 +127,9 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> Non
     f[6] = drop(math.sqrt(var), math.sqrt(variance))
     f[7] = drop(rough, roughness)
     f[8] = max(0.0, math.log2(rough / roughness)) if roughness > 0.0 and rough > 0.0 else 0.0
-    lag_novelty(s.ring[0], n, s.lag, s.used, math.sqrt(variance), vector, f[9 : 9 + len(STRIDES)])
-    for k, a in enumerate((x, window_mean(s.ring[0], last, 4), m8 - x, m32, math.sqrt(var), window_mean(s.ring[0], last, 128))):
-        vector[k] = a
-    f[12] = box_novelty(vector[:BOX], n, c.warm_up, s.span, s.box, s.boxes)
+    vector[1], vector[4], vector[5] = m8 - x, x, math.sqrt(var)
+    f[12] = box_novelty(vector, n, c.warm_up, s.span, s.box, s.boxes)
+    lag_novelty(s.ring[0], n, s.lag, s.used, math.sqrt(variance), vector, f, 9)
     gain = max(1.0 / c.memory, 1.0 / (n + 1.0))
     s.scalar[LEVEL] += gain * (x - level)
     s.scalar[RESIDUAL] += gain * (f[0] - s.scalar[RESIDUAL])
@@ -138,8 +141,8 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> Non
 @kernel
 def judge(f: float, k: int, s: Any, limit: float) -> float:
     """Return the surprise of statistic k and add it to its history."""
-    found = surprise(f, s.count[k], s.total[k], s.meta[k])
-    remember(f, s.count[k], s.total[k], s.meta[k], limit)
+    found = surprise(f, s.weight[k], s.total[k], s.meta[k])
+    remember(f, s.weight[k], s.total[k], s.meta[k], limit)
     return found
 
 
@@ -173,7 +176,7 @@ def view(state: Any, row: int, channel: int) -> Any:
     """Return the state of one channel of one row."""
     return AutoState(
         state.scalar[row, channel], state.ring[row, channel], state.profile[row, channel], state.lag[row, channel], state.used[row, channel],
-        state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.count[row, channel],
+        state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.weight[row, channel],
         state.total[row, channel], state.meta[row, channel], state.held[row, channel],
     )  # fmt: skip
 

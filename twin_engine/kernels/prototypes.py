@@ -18,8 +18,10 @@ HEADROOM = 0.5  # of the warm-up's range, left free on each side
 
 
 @fixed_length_kernel
-def nearest(prototypes: Any, vector: Any) -> tuple[float, int]:
-    """Return the mean absolute distance to the nearest of (prototypes, LAGS), and which it is (-1: all are empty, at infinity)."""
+def nearest(prototypes: Any, vector: Any) -> Any:
+    """Return the mean absolute distance to the nearest of (prototypes, LAGS), and which it is (-1: all are empty, at infinity).
+
+    Returns a pair (float, int)."""
     best, at = np.float32(np.inf), -1
     for p in range(len(prototypes)):
         distance = np.float32(0.0)
@@ -28,6 +30,16 @@ def nearest(prototypes: Any, vector: Any) -> tuple[float, int]:
         if distance < best:
             best, at = distance, p
     return best / LAGS, at
+
+
+@kernel
+def oldest(used: Int) -> int:
+    """Return the index of the smallest number, the first of equals."""
+    at = 0
+    for p in range(len(used)):
+        if used[p] < used[at]:
+            at = p
+    return at
 
 
 @kernel
@@ -41,8 +53,8 @@ def lag_vector(ring: Float, last: int, stride: int, out: Float) -> None:
 
 
 @kernel
-def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, vector: Float, out: Float) -> None:
-    """Put the distance of the newest lag vector from all older ones into out, one a stride, and remember.
+def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, vector: Float, out: Float, first: int) -> None:
+    """Put the distance of the newest lag vector from all older ones into out, from ``first`` on, one a stride, and remember.
 
     n: samples seen before this one. A vector is remembered only when it has wholly left the newest one's window, else
     nothing would be far from its own past; the prototype that was near anything longest ago gives way.
@@ -51,14 +63,15 @@ def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, 
     for j, stride in enumerate(STRIDES):
         lag_vector(ring, last, stride, vector)
         distance, _ = nearest(prototypes[j], vector)
-        out[j] = distance if distance < np.inf else 0.0
+        out[first + j] = distance if distance < np.inf else 0.0
         if n < LAGS * stride or n % stride != 0:
             continue
         lag_vector(ring, last - LAGS * stride, stride, vector)
         distance, at = nearest(prototypes[j], vector)
         if at < 0 or distance > MERGE * spread:
-            at = np.argmin(used[j])
-            prototypes[j, at, :] = vector
+            at = oldest(used[j])
+            for k in range(LAGS):
+                prototypes[j, at, k] = vector[k]
         used[j, at] = n
 
 
@@ -92,8 +105,9 @@ def box_novelty(point: Float, n: int, warm_up: float, span: Float, box: Any, box
     if at < 0 or (best > VIGILANCE and not full):
         at = boxes[0]
         boxes[0] += 1
-        box[at, 0, :] = point
-        box[at, 1, :] = point
+        for k in range(BOX):
+            box[at, 0, k] = point[k]
+            box[at, 1, k] = point[k]
     elif best <= VIGILANCE:
         for k in range(BOX):
             box[at, 0, k] = min(box[at, 0, k], point[k])

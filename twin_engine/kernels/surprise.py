@@ -59,7 +59,7 @@ def remember(f: float, count: Float, total: Float, meta: Float, limit: float) ->
     b = 0
     if f > 0.0:
         octave = half_octave(f)
-        if count[1:].sum() == 0.0:
+        if meta[0] == count[0]:  # the first that is not zero
             meta[1] = octave - (BINS - 1 - ROOM)
         b = max(0, int(octave - meta[1]) + 1)
         shift = b - (BINS - 1)
