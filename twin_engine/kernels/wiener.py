@@ -61,7 +61,7 @@ def solve(matrix: Complex, vector: Complex, chosen: Bool, ridge: float, gain: Co
 
 @kernel
 def fill(values: Float, valid: Bool, centre: Float, filled: Float) -> None:
-    """Write values ``(channel, time)`` less their centre ``(channel,)``, the last valid one held where there is none, 0 before the first."""
+    """Write values ``(channel, time)`` less their centre ``(channel,)``, the last valid one held, 0 before the first."""
     for c in range(values.shape[0]):
         last = 0.0
         for t in range(values.shape[1]):

@@ -1,4 +1,4 @@
-"""How far data bear a prediction out: levels that glitches do not move, a gate that only significant agreement opens, and a look at the moment."""
+"""How far data bear a prediction out: levels that glitches barely move, and a gate that only significant agreement opens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEAN_LOG = 0.5772156649015329  # minus the mean of the logarithm of an exponenti
 
 
 def nuttall(n: int) -> Float:
-    """Return the window of Nuttall (1981) with continuous first derivative, sidelobes below -93 dB: strain spans more than a Hann window bears."""
+    """Return Nuttall's window (1981) of four terms, sidelobes below -93 dB: strain spans more than a Hann window bears."""
     phase = 2 * np.pi * np.arange(n) / n
     return 0.3635819 - 0.4891775 * np.cos(phase) + 0.1365995 * np.cos(2 * phase) - 0.0106411 * np.cos(3 * phase)
 
@@ -43,9 +43,9 @@ def weights(level: Float, power: Float, use: Bool) -> Float:
 class Gate:
     """The gain with which a prediction may be used in each bin, from how it agreed with data that came after it was made.
 
-    For each segment and bin a = Re(x p*) / s, with x the data, p the prediction and s the level of x. Without a relation the sign of a is a coin's, so
-    sum(a) / sqrt(sum(a^2)) exceeds t with a probability below exp(-t^2 / 2), whatever the sizes (Hoeffding 1963; de la Pena, Lai and Shao 2009).
-    Overlap of segments and of bins makes both sums less independent than that; ``_spread`` puts it right.
+    For each segment and bin a = Re(x p*) / s, with x the data, p the prediction and s the level of x. Without a relation the sign of a is
+    a coin's, so sum(a) / sqrt(sum(a^2)) exceeds t with a probability below exp(-t^2 / 2), whatever the sizes (Hoeffding 1963; de la Pena,
+    Lai and Shao 2009). Overlap of segments and of bins makes the terms less independent than that; ``_spread`` puts it right.
     """
 
     def __init__(self, segment: int, overlap: int, significance: float) -> None:
@@ -58,7 +58,7 @@ class Gate:
         self._threshold = math.sqrt(2.0 * math.log(1.0 / significance))
 
     def add(self, sums: Float, x: Complex, p: Complex, level: Float, weight: Float, decay: float) -> None:
-        """Add a segment to sums ``(3, bin)``: of a, of \\|p\\|^2 / s, and of a^2."""
+        """Add a segment to sums ``(3, bin)``: of a, of p p* / s, and of a^2."""
         scale = weight * np.exp(-level)
         agreement = scale * (x.real * p.real + x.imag * p.imag)
         sums *= np.array([decay, decay, decay * decay])[:, None]
@@ -75,8 +75,9 @@ class Gate:
 
 
 def contradicted(x: Complex, p: Complex, level: Float) -> bool:
-    """Return whether a block's own data speak against its prediction: the log-likelihood of x - p over that of x, noise at the level ``(bin,)``.
+    """Return whether a block's own data speak against its prediction: the log-likelihood of x - p over that of x.
 
+    x, p, level ``(bin,)``: spectra, and the log power of the noise.
     Bins in which the data are louder than the level and the prediction explain say nothing, so a glitch in the data decides nothing.
     """
     noise = np.exp(level)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import scipy.fft
+import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
@@ -20,6 +20,7 @@ from twin_engine.signal.evidence import Gate, contradicted, follow_level, nuttal
 from twin_engine.stage import Op, Stage, block_input
 
 Complex = NDArray[np.complex128]
+fft: Any = scipy.fft  # it has no types
 RIDGE = 1e-6  # of a diagonal term: duplicates of a witness do no harm
 STEADY = 8  # ticks without a gap after which a witness is taken up, and ticks missed after which it is given up
 
@@ -27,11 +28,11 @@ STEADY = 8  # ticks without a gap after which a witness is taken up, and ticks m
 class SubtractState(NamedTuple):
     """Asset first. Complex numbers are pairs of floats, since a snapshot holds no double complex ones.
 
-    past, past_valid: five ticks of the source; witness, witness_valid: of the witnesses. centre: running mean of each witness, ``centred`` ticks of
-    it. tested: four ticks of the prediction under test, of which the last ``whole`` count. removed: a tick of what will be taken out. filter: the
-    spectrum in use ``(input, bin)``. matrix, vector: see ``kernels.wiener``. level: mean log power ``(input + 1, bin)``, the source last, of ``seen``
-    segments. sums ``(3, bin)``: the evidence. chosen: inputs in use. steady: ticks for which each input has been whole. missed: ticks in which one in
-    use was not.
+    past, past_valid: five ticks of the source; witness, witness_valid: of the witnesses. centre: running mean of each witness, of
+    ``centred`` ticks. tested: four ticks of the prediction under test, of which the last ``whole`` count. removed: a tick of what will be
+    taken out. filter: the spectrum in use ``(input, bin)``. matrix, vector: see ``kernels.wiener``. level: mean log power
+    ``(input + 1, bin)``, the source last, of ``seen`` segments. sums ``(3, bin)``: the evidence. chosen: inputs in use. steady: ticks for
+    which each input has been whole. missed: ticks in which one in use was not.
     """
 
     past: Float
@@ -58,8 +59,8 @@ class SubtractState(NamedTuple):
 class Plan:
     """What the configuration comes to; a segment is four ticks.
 
-    tick, slow: samples of the source and of the witnesses in a tick. first, bins: the band within a segment's spectrum. decay: what a tick leaves of
-    the past. roles: the witness inputs. channels: witnesses; products: pairs of them.
+    tick, slow: samples of the source and of the witnesses in a tick. first, bins: the band within a segment's spectrum. decay: what a
+    tick leaves of the past. roles: the witness inputs. channels: witnesses; products: pairs of them.
     """
 
     tick: int
@@ -90,8 +91,8 @@ class Plan:
 class SubtractOp(Op):
     """Ports ``clean`` and ``removed``: their sum is the source, valid where it is. Lag: half a segment.
 
-    Everything is cut at the ticks of the epoch's grid. At a tick, the filter made of segments that ended two ticks before is put to the tick's block,
-    which began then; after that the segment that ended a tick before tests what was predicted in it, and is learned from.
+    Everything is cut at the ticks of the epoch's grid. At a tick, the filter made of segments that ended two ticks before is put to the
+    block that began then; after that the segment that ended a tick before tests what was predicted in it, and is learned from.
     """
 
     def __init__(self, source: BlockSpec, plan: Plan, memory: Fraction, significance: float) -> None:
@@ -135,7 +136,7 @@ class SubtractOp(Op):
         clean, removed = np.empty_like(source.values), np.empty_like(source.values)
         valid = np.empty_like(source.valid)
         for i, row in enumerate(rows):
-            own = SubtractState(*(a[row] for a in state))
+            own = SubtractState(*cast("Any", [a[row] for a in state]))  # views, written in place
             x, xv = np.append(own.past, source.values[i, 0]), np.append(own.past_valid, source.valid[i, 0])
             w = np.concatenate([own.witness, np.concatenate([b.values[i] for b in blocks])], axis=1)
             wv = np.concatenate([own.witness_valid, np.concatenate([b.valid[i] for b in blocks])], axis=1)
@@ -165,7 +166,7 @@ class SubtractOp(Op):
         p = self._plan
         self._recentre(own, w[:, 4 * p.slow :], wv[:, 4 * p.slow :])
         z, zv = self._inputs(own, w, wv)
-        self._choose(own, zv[:, 2 * p.slow :].all(axis=1))
+        self._choose(own, np.all(zv[:, 2 * p.slow :], axis=1))
         if whole := bool(own.chosen.any() and zv[own.chosen, 2 * p.slow :].all()):
             gain = np.empty((p.inputs, p.bins), np.complex128)
             solve(own.matrix.view(np.complex128), own.vector.view(np.complex128), own.chosen, RIDGE, gain)
@@ -174,7 +175,7 @@ class SubtractOp(Op):
         block = self._predict(own, gain, x, z[:, 2 * p.slow :])
         own.whole[:] = np.where(whole, own.whole + 1, 0)
         if xv[: 4 * p.tick].all():
-            self._learn(own, x, z, zv[:, : 4 * p.slow].all(axis=1))
+            self._learn(own, x, z, np.all(zv[:, : 4 * p.slow], axis=1))
         return block
 
     def _inputs(self, own: SubtractState, w: Float, wv: Bool) -> tuple[Float, Bool]:
@@ -199,24 +200,25 @@ class SubtractOp(Op):
         recentre(matrix, vector, used, self._products, self._plan.channels, shift)
 
     def _choose(self, own: SubtractState, here: Bool) -> None:
-        """Take up witnesses that have become steady, give up those that fail; the evidence belongs to one choice and starts anew with the next."""
+        """Take up witnesses that are steady, give up those that fail; evidence belongs to one choice and starts anew with the next."""
         own.steady[:] = np.where(here, own.steady + 1, 0)
         steady = own.steady >= STEADY
         failing = (own.chosen & ~here).any()
         own.missed[:] = own.missed + 1 if failing else np.maximum(own.missed - 1, 0)
-        if (own.missed[0] > STEADY and (steady != own.chosen).any()) or (steady & ~own.chosen).any() and not failing:
+        given_up, taken_up = own.missed[0] > STEADY, not failing and (steady & ~own.chosen).any()
+        if (given_up and (steady != own.chosen).any()) or taken_up:
             own.chosen[:] = steady
             own.missed[:], own.whole[:], own.sums[:], own.filter[:] = 0, 0, 0.0, 0.0
 
     def _predict(self, own: SubtractState, gain: Complex, x: Float, z: Float) -> Float:
         """Put the filter to the block; keep the prediction under test, and return what may be taken out."""
         p, used = self._plan, own.filter.view(np.complex128)
-        spectra: Complex = scipy.fft.rfft(z)
+        spectra: Complex = fft.rfft(z)
         own.tested[:] = np.append(own.tested[p.tick :], self._apply(self._taps(gain), spectra))
         new = self._taps(gain * self._gate.gain(own.sums))
         before = self._apply(used, spectra)
-        heard: Complex = scipy.fft.rfft(self._short[0] * x[2 * p.tick :])[self._local]
-        seen: Complex = scipy.fft.rfft(self._short[1] * z)[:, self._local] * p.ratio
+        heard: Complex = fft.rfft(self._short[0] * x[2 * p.tick :])[self._local]
+        seen: Complex = fft.rfft(self._short[1] * z)[:, self._local] * p.ratio
         level = own.level[-1][self._nearest] + self._offset
         if contradicted(heard, np.sum(new[:, self._local] * seen, axis=0), level):
             used[:] = 0.0
@@ -230,31 +232,31 @@ class SubtractOp(Op):
         p = self._plan
         whole = np.zeros((p.inputs, 2 * p.slow + 1), np.complex128)
         whole[:, p.band] = gain
-        impulse: Float = scipy.fft.irfft(whole, 4 * p.slow)
+        impulse: Float = fft.irfft(whole, 4 * p.slow)
         short = np.zeros((p.inputs, 3 * p.slow))
         short[:, : p.slow] = impulse[:, : p.slow] * self._taper[p.slow :]
         short[:, -p.slow :] = impulse[:, -p.slow :] * self._taper[: p.slow]
-        return scipy.fft.rfft(short)
+        return fft.rfft(short)
 
     def _apply(self, taps: Complex, spectra: Complex) -> Float:
         """Return the prediction in the middle tick of three, at the source's rate."""
         p = self._plan
-        whole: Float = scipy.fft.irfft(np.sum(taps * spectra, axis=0), 3 * p.tick)
+        whole: Float = fft.irfft(np.sum(taps * spectra, axis=0), 3 * p.tick)
         return whole[p.tick : 2 * p.tick] * p.ratio
 
     def _learn(self, own: SubtractState, x: Float, z: Float, use: Bool) -> None:
         """Test the prediction on the segment that ended a tick ago, then learn from it."""
         p, n = self._plan, 4 * self._plan.tick
         spectra = np.empty((p.inputs + 1, p.bins), np.complex128)
-        spectra[:-1] = scipy.fft.rfft(self._long[1] * z[:, : 4 * p.slow])[:, p.band] * p.ratio
+        spectra[:-1] = fft.rfft(self._long[1] * z[:, : 4 * p.slow])[:, p.band] * p.ratio
         spectra[:-1][~use] = 0.0
-        spectra[-1] = scipy.fft.rfft(self._long[0] * x[:n])[p.band]
+        spectra[-1] = fft.rfft(self._long[0] * x[:n])[p.band]
         present = np.append(use, True)
         power = power_of(spectra)
         follow_level(own.level, own.seen, power, present, p.decay)
         weight = weights(own.level, power, present)
         if own.whole[0] >= 4:
-            predicted: Complex = scipy.fft.rfft(self._long[0] * own.tested)[p.band]
+            predicted: Complex = fft.rfft(self._long[0] * own.tested)[p.band]
             self._gate.add(own.sums, spectra[-1], predicted, own.level[-1], weight, p.decay)
         if use[own.chosen].all():
             matrix, vector = own.matrix.view(np.complex128), own.vector.view(np.complex128)
@@ -263,16 +265,17 @@ class SubtractOp(Op):
 
 @dataclass(frozen=True)
 class Subtract(Stage):
-    """Take out of one channel what witness channels predict of it: a multi-channel Wiener filter, trained anew on the past four times a segment.
+    """Take out of one channel what witness channels predict of it: a multi-channel Wiener filter, trained anew four times a segment.
 
-    source: one channel. witness: one or more inputs of one rate, which divides the source's. band: Hz. memory: the time constant of forgetting, in
-    training and evidence. segment: the filter answers over a quarter of it either way and tells frequencies apart by four over it. products: pairs
-    of witness channels whose product is a witness too, for coupling that another channel modulates. significance: the chance, a bin and moment, of
-    using a prediction that has nothing to do with the source.
+    source: one channel. witness: one or more inputs of one rate, which divides the source's. band: Hz. memory: the time constant of
+    forgetting, in training and evidence. segment: the filter answers over a quarter of it either way, and tells frequencies apart by four
+    over it. products: pairs of witness channels whose product is a witness too, for coupling that another channel modulates.
+    significance: the chance, for a bin at a moment, that a prediction which has nothing to do with the source is used.
 
-    A prediction is used only where it has agreed, significantly, with data that came after the filter was made; until then, and while a witness in
-    use is missing, the source passes unchanged. Loud segments lose weight in training, and a block that its own data contradict is left alone.
-    Transfer functions come from averaged cross-spectra (Allen, Hua and Ottewill 1999, gr-qc/9909083). Lag: half a segment.
+    A prediction is used only where it has agreed, significantly, with data that came after its filter was made; until then, and while a
+    witness in use is missing, the source passes unchanged. Loud segments lose weight in training, and a block that its own data
+    contradict is left alone. Witnesses are taken up after two segments without a gap. Transfer functions come from averaged
+    cross-spectra (Allen, Hua and Ottewill 1999, gr-qc/9909083). Lag: half a segment.
     """
 
     INPUTS = ("source", "witness")
@@ -309,7 +312,7 @@ class Subtract(Stage):
         first, last = math.ceil(low * segment), math.floor(high * segment)
         if not 1 <= first <= last or high >= slow / 2:
             raise DefinitionError(
-                place, expected=f"a band of at least {float(1 / segment):g} Hz, below {float(slow / 2):g} Hz, half the witnesses' rate",
+                place, expected=f"a band of at least {float(1 / segment):g} Hz below {float(slow / 2):g} Hz, half the witnesses' rate",
                 found=f"{float(low):g} to {float(high):g} Hz", mend="Change band or segment.",
             )  # fmt: skip
         if not 0 < self.significance < 1:
