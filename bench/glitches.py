@@ -42,7 +42,7 @@ def scores(segment: Float, key: str) -> Float:
     scale = np.median(np.abs(segment[EDGE : EDGE + RATE // 2])) / 0.6745
     found = np.zeros(SECONDS * HOP)
     times = START * NS + time_of(np.arange(EDGE, len(segment) - EDGE), TWIN.streams[0].spec.rate)
-    reading = Reading("segment", ("h",), times, segment[None, EDGE:-EDGE] / scale)
+    reading = Reading("asset", ("h",), times, segment[None, EDGE:-EDGE] / scale)
     for update in replay(TWIN, [reading]):
         block, spec = blocks_of(update, key), update.specs[key]
         assert isinstance(spec, BlockSpec)

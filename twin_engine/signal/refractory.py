@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,7 +50,7 @@ class RefractoryOp(Op):
 
     def __init__(self, spec: BlockSpec, floor: float, memory: Fraction, delay: int) -> None:
         self._channels, self._floor, self._delay = len(spec.channels), floor, delay
-        self._decay = float(np.exp(-1 / (spec.rate * memory)))
+        self._decay = math.exp(-1 / (spec.rate * memory))
         self.memory = memory
         self.outputs = {"score": BlockSpec(spec.rate, spec.channels, (), spec.lag, spec.valid_after)}
 
