@@ -26,6 +26,7 @@ from twin_engine.ports import Bool, Float, Int
 SHAPE_SD = 0.25  # prior standard deviation of the shape, around 0 (exponential)
 SHAPE_MIN, SHAPE_MAX = -0.25, 1.0
 QUIET = 0.5  # share of the ring's live time without a peak after which it is started anew: a night must not make it forget the day
+OUTSIDE = 12.0  # median excesses: an exponential passes that once in 4000 peaks
 GOLDEN = 0.6180339887498949
 
 
@@ -188,7 +189,7 @@ def push_base(f: Float, w: Int, base: Any, x: float) -> None:
 
 @kernel
 def _reseed(f: Float, w: Int, ring: Any, censored: Bool, base: Any) -> None:
-    """Start the tail anew from the upper half of the short memory."""
+    """Start the tail anew from the upper half of the short memory; peaks far outside it, which no alarm has judged, are censored."""
     floor = _median(base)
     above, kept = 0, 0
     for i in range(BASE):
@@ -198,6 +199,10 @@ def _reseed(f: Float, w: Int, ring: Any, censored: Bool, base: Any) -> None:
         if x > floor or (above < BASE // 4 and x == floor):
             ring[kept], censored[kept] = x, False
             kept += 1
+    highest = floor + OUTSIDE * (_median(ring[:kept]) - floor)
+    for i in range(kept):
+        if ring[i] > highest:
+            ring[i], censored[i] = highest, True
     w[COUNT], w[HEAD], f[FLOOR] = kept, 0, floor
     f[EXPOSURE], f[SILENCE] = f[BASE_EXPOSURE], 0.0
     refit(f, w, ring, censored)

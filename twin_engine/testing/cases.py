@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.ports import BlockSpec, Spec
+from twin_engine.ports import BlockSpec, MarksSpec, Spec
 from twin_engine.testing.laws import Case
 
 def _running_psd() -> Case:
@@ -130,12 +130,20 @@ def _veto() -> Case:
     return Case(Veto("x", pad="1/4 s", above=6.5), "1/4 s", {"source": MarksSpec(columns, ("h",), null="exponential")}, "60 s")
 
 
+def _coherence() -> Case:
+    from twin_engine.signal import Coherence
+
+    inputs = {"a": BlockSpec(Fraction(64), ("h",)), "b": BlockSpec(Fraction(32), ("u", "v"))}
+    return Case(Coherence("a", "b", ((2, 6), (4, 14)), segment="1 s", memory="8 s"), "1/8 s", inputs, "40 s")
+
+
 #: stage class name -> a function that makes its case (imports stay inside, so that this module is light)
 CASES: dict[str, Callable[[], Case]] = {
     "Alarm": _alarm,
     "Auto": _auto,
     "BandPass": _band_pass,
     "Cusum": _cusum,
+    "Coherence": _coherence,
     "Decimate": _decimate,
     "HighPass": _high_pass,
     "Level": _level,
