@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from streams.shown import shown_blocks
@@ -16,6 +17,7 @@ from twin_engine.records import Event, Position, Update
 _EVENTS = 8  # last events on the screen
 _TRACES = 8  # sparklines on the screen
 _REDRAW = 0.2  # seconds of wall clock
+_NAMED = 6  # assets that are named; more are counted
 _LATE = 600.0  # seconds: a replayed file is not said to be late
 
 
@@ -54,7 +56,7 @@ class TerminalSink:
                 print(describe(event), file=self._stream, flush=True)
             return
         now = self._clock.now()
-        self._twins.setdefault(update.twin, _Tally(now)).take(update, now)
+        self._twins.setdefault(update.twin, _Tally(now)).take(update)
         self._events.extend(final)
         for key, block in shown_blocks(update, self._show or tuple(name for name in update.outputs if "." not in name)).items():
             spec = update.specs[key]
@@ -111,13 +113,13 @@ class _Tally:
 
     def __init__(self, now: int) -> None:
         self.begun, self.first, self.until, self.arrival = now, 0, 0, 0
-        self.samples = self.events = self.assets = 0
+        self.samples = self.events = 0
+        self.assets: Sequence[str] = ()
 
-    def take(self, update: Update, now: int) -> None:
+    def take(self, update: Update) -> None:
         """Count an update."""
-        del now
         self.first = self.first or update.until
-        self.until, self.arrival, self.assets = max(self.until, update.until), update.arrival, len(update.assets)
+        self.until, self.arrival, self.assets = max(self.until, update.until), update.arrival, update.assets
         self.samples += sum(port.values.size for name, port in update.outputs.items() if "." not in name and isinstance(port, Block))
         self.events += sum(event.final for event in update.events)
 
@@ -127,7 +129,7 @@ class _Tally:
         speed = (self.until - self.first) / NS / wall
         late = (now - self.arrival) / NS
         latency = f"  latency {late:.2f} s" if 0 <= late < _LATE else ""
-        assets = f"{self.assets} asset{'' if self.assets == 1 else 's'}"
+        assets = ", ".join(self.assets) if len(self.assets) <= _NAMED else f"{len(self.assets)} assets"
         return f"{name}  {assets}  {iso(self.until)[:19]}Z  {self.samples / wall:,.0f} samples/s  {speed:.3g}x real time{latency}"
 
 

@@ -65,7 +65,7 @@ def test_a_screen_shows_rates_traces_and_events() -> None:
         sink.write(_update(k, EVENT))
     sink.close()
     text = out.getvalue()
-    for part in ("interferometer", "1 asset", "samples/s", "x real time", "clean h", "Blip", "3 in all"):
+    for part in ("interferometer", "H1", "samples/s", "x real time", "clean h", "Blip", "3 in all"):
         assert part in text
     assert "█" in text
 
