@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import pyarrow as pa
+import pyarrow as arrow  # noqa: ICN001 # pyright: ignore[reportMissingTypeStubs]
 
 from twin_engine.clock import parse_iso
 from twin_engine.detect.detector import Detector, Scores
@@ -15,6 +15,8 @@ from twin_engine.detect.events import event_id
 from twin_engine.errors import InputError
 from twin_engine.ports import Float, Int
 from twin_engine.records import Event
+
+pa: Any = arrow  # it has no types
 
 __all__ = ["Detection", "Detector", "Scores", "detect"]
 
@@ -34,11 +36,11 @@ def detect(
 ) -> Detection:
     """Judge each row of a table by the rows before it.
 
-    frame: a pandas or Polars DataFrame, a pyarrow Table, or a mapping of arrays. time: its column of times: timestamps, ISO 8601 text, or numbers in
-    ``unit`` (``s``, ``ms``, ``us`` or ``ns`` since 1970). value: one column or more, judged together by ``Detector``. A value or a time that is missing
-    or cannot be read gives score 0, p-value 1 and no alarm, and changes nothing later. Raises InputError.
+    frame: a pandas or Polars DataFrame, a pyarrow Table, or a mapping of arrays. time: its column of times: timestamps, ISO 8601 text, or
+    numbers in ``unit`` (``s``, ``ms``, ``us`` or ``ns`` since 1970). value: one column or more, judged together by ``Detector``. A value
+    or a time that is missing or cannot be read gives score 0, p-value 1 and no alarm, and changes nothing later. Raises InputError.
     """
-    names = [value] if isinstance(value, str) else list(value)
+    names: list[str] = [value] if isinstance(value, str) else list(value)
     columns = _column_names(frame)
     for name in (time, *names):
         if name not in columns:
@@ -68,7 +70,7 @@ def events_of(scores: Scores, times: Int, names: Sequence[str], detector: str, a
                 twin="detect", asset=asset, stage=detector, kind="anomaly", severity="warning",
                 start=onset, peak=int(times[peak]), end=int(times[end - 1]), score=float(scores.score[peak]),
                 p_value=float(scores.p_value[peak]),
-                channels={names[k]: float(scores.weight[peak, k]) for k in order if scores.weight[peak, k] > 0.0},
+                channels={str(names[k]): float(scores.weight[peak, k]) for k in order if scores.weight[peak, k] > 0.0},
             )
         )  # fmt: skip
     return found
@@ -88,6 +90,8 @@ def _arrow(column: Any) -> Any:
         return column.combine_chunks()
     if isinstance(column, pa.Array):
         return column
+    if isinstance(column, np.ndarray) and cast("Any", column).dtype.kind == "M":
+        column = cast("Any", column).astype("datetime64[ns]")  # pyarrow knows no minutes, hours or days
     try:
         return pa.array(column, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects of several kinds
