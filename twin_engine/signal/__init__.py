@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twin_engine.signal.coherence import Coherence
     from twin_engine.signal.decimate import Decimate
     from twin_engine.signal.filters import BandPass, HighPass, Notch
     from twin_engine.signal.psd import RunningPSD
@@ -15,10 +16,23 @@ if TYPE_CHECKING:
     from twin_engine.signal.subtract import Subtract
     from twin_engine.signal.whiten import Whiten
 
-__all__ = ["BandPass", "Decimate", "HighPass", "Notch", "QTriggers", "Refractory", "Resample", "RunningPSD", "Subtract", "Whiten"]
+__all__ = [
+    "BandPass",
+    "Coherence",
+    "Decimate",
+    "HighPass",
+    "Notch",
+    "QTriggers",
+    "Refractory",
+    "Resample",
+    "RunningPSD",
+    "Subtract",
+    "Whiten",
+]
 
 _MODULES = {
     "BandPass": "filters",
+    "Coherence": "coherence",
     "Decimate": "decimate",
     "HighPass": "filters",
     "Notch": "filters",
