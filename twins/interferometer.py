@@ -14,7 +14,7 @@ from typing import Any
 
 from twin_engine import Channel, Stream, Twin
 from twin_engine.detect import Alarm
-from twin_engine.signal import QTriggers, Whiten
+from twin_engine.signal import QTriggers, Subtract, Whiten
 from twin_engine.sim import Interferometer, Lines, Witness
 
 WITNESSES = (
@@ -46,10 +46,11 @@ twin = Twin(
         Stream("witness", rate=1024, channels=[Channel(w.name, unit="V") for w in WITNESSES]),
     ],
     stages={
-        "white": Whiten("strain", memory="32 s", warm_up="6.5 s"),  # so that the triggers are valid after 8 s
+        "clean": Subtract("strain", witness="witness", band=(10, 500), memory="64 s", products=(("w5", "w6"),)),
+        "white": Whiten("clean", memory="32 s", warm_up="6.5 s"),  # so that the triggers are valid after 8 s
         "glitch": QTriggers("white", band=(20, 1024), q=(4, 64), mismatch=0.2),
         "alarm": Alarm("glitch", rate="1/h", gap="1/4 s"),  # two transients a second apart are two events
     },
     simulator=simulator,
-    show=("white",),
+    show=("clean", "white"),
 )

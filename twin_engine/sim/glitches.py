@@ -54,9 +54,11 @@ def _whistle(t: Float, rng: np.random.Generator) -> Float:
 def _light_modulation(t: Float, rng: np.random.Generator) -> Float:
     """Bursts in quick succession: a carrier whose amplitude a control side band modulates (9 and 45 MHz modulation in LIGO Hanford)."""
     carrier, beat = rng.uniform(60, 160), rng.uniform(4, 9)  # Hz
-    span = rng.uniform(0.4, 0.9)
-    combs = np.exp(6.0 * (np.cos(2 * np.pi * beat * t) - 1))  # bursts of some 0.1 / beat
-    return combs * np.cos(2 * np.pi * carrier * t) * np.exp(-((t / span) ** 2)) * _plateau(t, 2.5 * span, 0.5 * span)
+    bursts = int(rng.integers(5, 10))
+    out = np.zeros_like(t)
+    for at, height in zip(np.arange(bursts) - bursts // 2, np.exp(0.7 * rng.standard_normal(bursts)), strict=True):
+        out += height * np.exp(-(((t - at / beat) * 5 * beat) ** 2))  # each a fifth of a beat
+    return out * np.cos(2 * np.pi * carrier * t)
 
 
 def _plateau(t: Float, half: float, edge: float) -> Float:
