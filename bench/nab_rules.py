@@ -17,7 +17,7 @@ PROBATION, PROBATION_ROWS = 0.15, 5000  # the part of a file, and the length bey
 
 @dataclass(frozen=True)
 class Judged:
-    """A file's rows after probation. score: ``(row,)``. worth: ``(row,)``, of an alarm there, -1..1. window: ``(row,)``, its number or -1."""
+    """A file's rows after probation, arrays ``(row,)``. worth: of an alarm there, -1..1. window: its number or -1."""
 
     score: Float
     worth: Float
@@ -44,7 +44,7 @@ def judge(score: Float, windows: Sequence[tuple[int, int]]) -> Judged:
 
 
 def curve(files: Sequence[Judged], profile: str = "standard") -> tuple[Float, Float]:
-    """Return thresholds, descending, and the normalised score of each: 100 is perfect, 0 raises no alarm. One threshold is for all files."""
+    """Return thresholds, descending, and each one's normalised score over all files: 100 is perfect, 0 raises no alarm."""
     false_positive, missed = PROFILES[profile]
     before = np.cumsum([0, *(int(f.window.max(initial=-1)) + 1 for f in files)])
     score, worth = np.concatenate([f.score for f in files]), np.concatenate([f.worth for f in files])

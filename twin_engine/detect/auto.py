@@ -12,7 +12,15 @@ import numpy as np
 from twin_engine.clock import seconds
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.auto import (
-    DAY_BINS, HALF, RING, SCALARS, STATISTICS, WEEK_BINS, AutoSetting, AutoState, auto_kernel,
+    DAY_BINS,
+    HALF,
+    RING,
+    SCALARS,
+    STATISTICS,
+    WEEK_BINS,
+    AutoSetting,
+    AutoState,
+    auto_kernel,
 )  # fmt: skip
 from twin_engine.kernels.prototypes import BOX, LAGS, STRIDES
 from twin_engine.kernels.surprise import BINS
@@ -26,9 +34,9 @@ LONGEST = Fraction(21 * 86400)  # s, the memory of the week's profile
 class Auto(Stage):
     """Say how odd each sample of each channel is, whatever the channel measures. Strictly causal, lag 0.
 
-    source: a block. clock: a block of one channel, Unix seconds of each sample, for series whose samples are not on the grid; without it the
-    grid is the time. memory, warm_up, hold_off: of the level and spread, before anything is said, and after an alarm; by default 1000, 256 and
-    200 samples. prototypes, boxes: how many shapes are kept.
+    source: a block. clock: a block of one channel, Unix seconds of each sample, for series whose samples are not on the grid; without it
+    the grid is the time. memory, warm_up, hold_off: of the level and spread, before anything is said, and after an alarm; by default 1000,
+    256 and 200 samples. prototypes, boxes: how many shapes are kept.
 
     Thirteen statistics are taken at each sample: the residual from profiles of the day and of the week, alone and as means of 4, 12 and 36
     samples; the means of 8 and 32 against the level; drops of variance and roughness and a rise of roughness over 32; the distance of the
@@ -36,8 +44,9 @@ class Auto(Stage):
     of a fuzzy ART network that never forgets. Each is turned into a surprise, -log10 of its tail probability under its own running
     history; what exceeds 0.5, at most 4, is summed, and the surprise of the sum's mean over 16 samples added twice.
 
-    Ports: ``surprise`` (primary; -log10 p of the sum under its own history), ``score`` (0..1, sum / (sum + 8): the higher, the rarer, the same meaning for
-    every channel; 0 in the hold-off unless the sum doubles), ``p_value``, ``alarm`` (1 from a score of 0.5 until the sum is below 4.8, at most a hold-off).
+    Ports: ``surprise`` (primary; -log10 p of the sum under its own history), ``score`` (0..1, sum / (sum + 8): the higher, the rarer, the
+    same meaning for every channel; 0 in the hold-off unless the sum doubles), ``p_value``, ``alarm`` (1 from a score of 0.5 until the sum
+    is below 4.8, at most a hold-off).
     Sources: Grossberg 1976 and Carpenter et al. 1991 (adaptive resonance), Gupta et al. 2014 (survey of the other statistics).
     """
 
@@ -100,10 +109,10 @@ class AutoOp(Op):
         block = cast("Block", inputs["source"])
         if "clock" in inputs:
             clock = cast("Block", inputs["clock"])
-            time = np.where(clock.valid, clock.values, np.nan)[:, 0]
+            time: Float = np.where(clock.valid, clock.values, np.nan)[:, 0]
         else:
             index = block.start[:, None] + np.arange(block.n)
-            time = index * (self.spec.rate.denominator / self.spec.rate.numerator)
+            time = index.astype(np.float64) * (self.spec.rate.denominator / self.spec.rate.numerator)
         out, said = np.zeros((4, *block.values.shape)), np.zeros(block.values.shape, bool)
         auto_kernel(block.values, block.valid, time, block.rows, state, self.setting, out, said)
         return out, said

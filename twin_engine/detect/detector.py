@@ -35,8 +35,9 @@ STAGES: dict[str, Callable[[], Stage]] = {  # one row is one second here
 class Scores:
     """Judgements of rows. score: ``(row,)``, 0..1, the higher the rarer, 0 where there is no evidence.
 
-    p_value: ``(row,)``, how probable a sample at least as surprising is, by the series' own past; 1 without evidence. alarm: bool ``(row,)``, an
-    alarm is on. weight: ``(row, column)``, each column's share of the surprise, or 0.
+    p_value: ``(row,)``, how probable a sample at least as surprising is, by the series' own past; 1 without evidence. alarm: bool
+    ``(row,)``, an alarm is on, from a score of 0.5 until the sum behind it has fallen to 0.6 of that, at most 200 rows. weight: ``(row,
+    column)``, each column's share of the surprise, or 0.
     """
 
     score: Float
@@ -48,8 +49,8 @@ class Scores:
 class Detector:
     """One detector on the columns of a table, row after row; chunks of any size give the same scores.
 
-    name: ``"auto"``, ``"level"``, ``"cusum"`` or ``"page-hinkley"``. columns: how many values a row has. Each column is judged by itself; a row's
-    sum is that of its most surprising column, and its p-value is corrected for their number (Šidák).
+    name: ``"auto"``, ``"level"``, ``"cusum"`` or ``"page-hinkley"``. columns: how many values a row has. Each column is judged by itself; a
+    row's sum is that of its most surprising column, and its p-value is corrected for their number (Šidák).
     """
 
     def __init__(self, name: str = "auto", columns: int = 1) -> None:

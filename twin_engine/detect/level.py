@@ -84,7 +84,7 @@ class LevelOp(Op):
         block = cast("Block", inputs["source"])
         out, said = np.zeros((3, *block.values.shape)), np.zeros(block.values.shape, bool)
         level_kernel(block.values, block.valid, block.rows, state.scalar, self.setting, out, said)
-        return state, {name: like(block, v, said) for name, v in zip(self.outputs, out, strict=True)}
+        return state, {name: like(block, out[i].copy(), said) for i, name in enumerate(self.outputs)}
 
 
 def like(block: Block, values: Float, valid: Bool) -> Block:

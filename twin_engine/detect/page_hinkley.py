@@ -18,8 +18,8 @@ from twin_engine.stage import Stage, block_input
 class PageHinkley(Stage):
     """Two-sided Page-Hinkley test on the mean since the last change, in sigmas of the samples since then.
 
-    drift: sigmas that are taken off at each sample. restart: the -log10 p at which a change is taken as found: the score is given once, then
-    mean and sums start anew, silent for the warm-up. memory: the mean forgets what is older. scale_memory, warm_up: as in ``Level``.
+    drift: sigmas that are taken off at each sample. restart: the -log10 p at which a change is taken as found: the score is given once,
+    then mean and sums start anew, silent for the warm-up. memory: the mean forgets what is older. scale_memory, warm_up: as in ``Level``.
 
     Port ``score``: -log10 p, as in ``Cusum``. Sources: Page 1954; Hinkley 1971.
     """

@@ -175,8 +175,8 @@ def hold_kernel(total: Float, held: Float, hold_off: float, out: Float, on: Bool
 def view(state: Any, row: int, channel: int) -> Any:
     """Return the state of one channel of one row."""
     return AutoState(
-        state.scalar[row, channel], state.ring[row, channel], state.profile[row, channel], state.lag[row, channel], state.used[row, channel],
-        state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.weight[row, channel],
+        state.scalar[row, channel], state.ring[row, channel], state.profile[row, channel], state.lag[row, channel], state.used[row,
+        channel], state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.weight[row, channel],
         state.total[row, channel], state.meta[row, channel], state.held[row, channel],
     )  # fmt: skip
 
@@ -185,8 +185,8 @@ def view(state: Any, row: int, channel: int) -> Any:
 def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: Any, out: Float, said: Bool) -> None:
     """Run all rows and channels.
 
-    x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row, channel,
-    time)``, gets the sum, the sum with the hold-off, the sum's surprise and the alarm. said: where they are valid.
+    x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row,
+    channel, time)``, gets the sum, the sum with the hold-off, the sum's surprise and the alarm. said: where they are valid.
     """
     f, vector = np.zeros(STATISTICS), np.zeros(LAGS)
     for i in range(len(rows)):

@@ -21,7 +21,8 @@ HEADROOM = 0.5  # of the warm-up's range, left free on each side
 def nearest(prototypes: Any, vector: Any) -> Any:
     """Return the mean absolute distance to the nearest of (prototypes, LAGS), and which it is (-1: all are empty, at infinity).
 
-    Returns a pair (float, int)."""
+    Returns a pair (float, int).
+    """
     best, at = np.float32(np.inf), -1
     for p in range(len(prototypes)):
         distance = np.float32(0.0)
@@ -79,8 +80,8 @@ def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, 
 def box_novelty(point: Float, n: int, warm_up: float, span: Float, box: Any, boxes: Int) -> float:
     """Return how far a point lies outside all boxes, and let the box that needs least growth take it in (fuzzy ART, fast learning).
 
-    span: (BOX, 2), the range of each coordinate, taken during the warm-up and then fixed. box: (boxes, 2, BOX), low and high corners in units of
-    that range with HEADROOM on each side, where points are clipped. boxes: (1,), how many are in use; none is ever forgotten.
+    span: (BOX, 2), the range of each coordinate, taken during the warm-up and then fixed. box: (boxes, 2, BOX), low and high corners in
+    units of that range with HEADROOM on each side, where points are clipped. boxes: (1,), how many are in use; none is ever forgotten.
     Source: Carpenter, Grossberg, Rosen 1991.
     """
     if n < warm_up:
