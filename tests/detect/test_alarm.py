@@ -75,13 +75,14 @@ def test_hold_off_and_warm_up() -> None:
 
 def test_no_alarm_before_an_unknown_law_is_learned() -> None:
     op = block_op("", rate="1/h")
-    values = np.random.default_rng(1).exponential(size=(3, 1, 7200))
-    values[:, :, 600] = 1e6
+    values = np.random.default_rng(1).exponential(size=(20, 1, 7200))
+    values[:, :, 600] = 1e6  # and what is loud then does not spoil it
     _, e = feed(op, values)
     spec = op.outputs["events"]
     assert isinstance(spec, MarksSpec)
     assert spec.valid_after == 64 * 4 * 5
     assert e["start"].min() >= (EPOCH + spec.valid_after) * NS
+    assert 15 < e["final"].sum() < 60
 
 
 def test_a_stuck_sensor_alarms_once_and_later_anomalies_are_found() -> None:

@@ -17,7 +17,7 @@ from twin_engine.detect.points import block_points, mark_points
 from twin_engine.detect.tail import surprise_of
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.alarm import advance
-from twin_engine.kernels.alarm_state import RING, AlarmState, Points, Policy, initial
+from twin_engine.kernels.alarm_state import RING, AlarmState, Policy, initial
 from twin_engine.ports import Block, BlockSpec, Float, Int, Marks, MarksSpec, Port, Spec
 from twin_engine.stage import Op, Stage
 
@@ -41,10 +41,13 @@ class Alarm(Stage):
     only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it after one. warm_up: live time without alarms.
     severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
 
-    The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they pass 10 to
-    20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and trials it begins as that law, worth 32
-    peaks; without, there is no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least as loud came within 2/rate of live time, another is withheld and counts as noise: until
-    the tail has followed, a noisy sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time.
+    The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they
+    pass 10 to 20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and
+    trials it begins as that law, worth 32 peaks, and no threshold is ever below half of the law's own; without, there is no alarm before
+    64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least as loud came
+    within 2/rate of live time, another is withheld and counts as noise: until the tail has followed, a noisy sensor gives four times the
+    rate, and ever louder ones, whose number grows as the logarithm of time. A row that has become quiet is learned anew after a silence as
+    long as what it remembers.
 
     p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of
     the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the
@@ -72,15 +75,17 @@ class Alarm(Stage):
             ("severity", self.severity in {*SEVERITIES, "auto"}, f"one of {(*SEVERITIES, 'auto')}"),
         ):
             if not good:
-                raise DefinitionError(f"{place}, {name}", expected=expected, found=repr(getattr(self, name)), mend=f"Give a {name} in that range.")
+                found = repr(getattr(self, name))
+                raise DefinitionError(f"{place}, {name}", expected=expected, found=found, mend=f"Give a {name} in that range.")
         if isinstance(spec, BlockSpec):
             if (hop * spec.rate).denominator != 1:
-                raise DefinitionError(f"{place}, hop", expected=f"whole samples of {spec.rate} Hz", found=f"{hop} s", mend="Change the hop.")
+                raise DefinitionError(place, expected=f"a hop of whole samples at {spec.rate} Hz", found=f"{hop} s", mend="Change the hop.")
             gap = max(seconds(self.gap) if self.gap is not None else 5 / spec.rate, 1 / spec.rate)
             trials = float(spec.rate) * len(spec.channels)
         else:
             if "score" not in spec.columns:
-                raise DefinitionError(place, expected="marks with a column 'score'", found=str(sorted(spec.columns)), mend="Name another source.")
+                found = ", ".join(sorted(spec.columns))
+                raise DefinitionError(place, expected="marks with a column 'score'", found=found, mend="Name another source.")
             gap = seconds(self.gap) if self.gap is not None else Fraction(1, 2)
             trials = spec.trials_hz
         if not spec.null:
@@ -119,6 +124,7 @@ class AlarmOp(Op):
             "revision": ("i8", ()), "final": ("?", ()), "ordinal": ("i8", ()), "severity": ("i8", ()), "weight": ("f8", (self.channels,)),
             **{name: ("i8" if name == "class" else "f8", ()) for name in self.extras},
         }  # fmt: skip
+        self._names = tuple(columns)
         self.memory = gap + window  # after as long without input the event is closed and its peak is in the tail
         warm = seconds(stage.warm_up) if trials else max(seconds(stage.warm_up), 64 * window)
         self.outputs = {
@@ -154,11 +160,11 @@ class AlarmOp(Op):
         else:
             severity = np.full(len(ints), SEVERITIES.index(self.severity))
         found: dict[str, NDArray[Any]] = {
-            "start": ints[:, 2], "peak": ints[:, 3], "end": ints[:, 4], "revision": ints[:, 5], "final": ints[:, 6] == 1, "ordinal": ints[:, 7],
-            "score": floats[:, 0], "far": floats[:, 1], "p_value": floats[:, 2], "severity": severity,
+            "start": ints[:, 2], "peak": ints[:, 3], "end": ints[:, 4], "revision": ints[:, 5], "final": ints[:, 6] == 1,
+            "ordinal": ints[:, 7], "score": floats[:, 0], "far": floats[:, 1], "p_value": floats[:, 2], "severity": severity,
             "weight": floats[:, 3 : 3 + self.channels],
         }  # fmt: skip
         for i, name in enumerate(self.extras, start=3 + self.channels):
             found[name] = floats[:, i].astype(np.int64) if name == "class" else floats[:, i]
-        return {name: found[name].copy() for name in next(iter(self.outputs.values())).columns}
+        return {name: found[name].copy() for name in self._names}
 

@@ -11,7 +11,7 @@ import numpy as np
 from twin_engine.ports import Marks, MarksSpec
 from twin_engine.records import Event
 
-SEVERITIES = ("info", "warning", "critical")  # what the column ``severity`` points into
+SEVERITIES: tuple[str, ...] = ("info", "warning", "critical")  # what the column ``severity`` points into
 
 
 def event_id(twin: str, definition: str, asset: str, stage: str, kind: str, onset: int, ordinal: int) -> str:
@@ -21,13 +21,14 @@ def event_id(twin: str, definition: str, asset: str, stage: str, kind: str, onse
 
 
 def to_events(
-    marks: Marks, spec: MarksSpec, twin_name: str, definition_digest: str, stage_name: str, asset_names: Sequence[str]
+    marks: Marks, spec: MarksSpec, twin_name: str, definition_digest: str, stage_name: str, asset_names: list[str]
 ) -> list[Event]:
     """Return the revisions of events that marks with ``spec.events`` carry, in their order. asset_names: of each row of the fleet."""
     columns = {name: np.asarray(column).tolist() for name, column in marks.columns.items()}
-    kind, found = spec.kind or "anomaly", list[Event]()
+    kind = spec.kind or "anomaly"
+    found: list[Event] = []
     for i, row in enumerate(marks.row.tolist()):
-        at = {name: column[i] for name, column in columns.items()}
+        at: dict[str, Any] = {name: column[i] for name, column in columns.items()}
         asset = asset_names[row]
         found.append(
             Event(
@@ -35,7 +36,8 @@ def to_events(
                 twin=twin_name, asset=asset, stage=stage_name, kind=kind, severity=SEVERITIES[at["severity"]],
                 start=at["start"], peak=at["peak"], end=at["end"], score=at["score"], p_value=at["p_value"],
                 channels=_weights(spec.channels, at["weight"]), revision=at["revision"], final=at["final"],
-                frequency=at.get("frequency"), bandwidth=at.get("bandwidth"), snr=at.get("snr"), class_=_class(at.get("class"), spec.classes),
+                frequency=at.get("frequency"), bandwidth=at.get("bandwidth"), snr=at.get("snr"),
+                class_=_class(at.get("class"), spec.classes),
             )
         )  # fmt: skip
     return found
@@ -47,7 +49,7 @@ def _weights(names: Sequence[str], weights: Sequence[float]) -> dict[str, float]
     return {names[k]: weights[k] for k in order if weights[k] > 0}
 
 
-def _class(code: Any, names: Sequence[str]) -> str | None:
+def _class(code: Any, names: tuple[str, ...]) -> str | None:
     if code is None or code < 0:
         return None
     return names[code] if code < len(names) else str(code)

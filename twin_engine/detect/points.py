@@ -33,12 +33,15 @@ def block_points(port: Block, spec: BlockSpec, hop: Fraction, surprise: Surprise
 
 
 def mark_points(port: Marks, spec: MarksSpec, hop: Fraction, surprise: Surprise, extras: Sequence[str], state: AlarmState) -> Points:
-    """Return each mark before ``until`` that has a finite score as a point, and hold the others for later steps: a source may give a mark early,
-    and what comes of it must not depend on how hops were grouped. Where more are early than there is room for, the first are taken now.
+    """Return each mark before ``until`` that has a finite score as a point, and hold the others for later steps.
+
+    A source may give a mark early, and what comes of it must not depend on how hops were grouped. Where more are early than there is room
+    for, the first are taken now.
     """
     rows, ends, live = port.rows, *_hops(port, spec, hop)
     row, whole, real = _fields(port, surprise, extras)
-    waiting, place = np.nonzero(np.arange(state.held.shape[1]) < state.whole[rows, HELD][:, None])
+    room: Int = np.arange(state.held.shape[1], dtype=np.int64)
+    waiting, place = np.nonzero(room < state.whole[rows, HELD][:, None])
     row = np.concatenate([waiting, row])
     whole = np.concatenate([state.held_times[rows[waiting], place], whole])
     real = np.concatenate([state.held[rows[waiting], place], real])
@@ -81,7 +84,7 @@ def _hops(port: Marks, spec: MarksSpec, hop: Fraction) -> tuple[Int, Float]:
         hops = max(1, round(port.live.max(initial=0) / (hop * NS)))
         judged = np.repeat((port.live / hops)[:, None], hops, axis=1)
     last = index_of(port.until + round(spec.lag * NS), 1 / hop)
-    before = last[:, None] - np.arange(judged.shape[1] - 1, -1, -1)
+    before: Int = last[:, None] - np.arange(judged.shape[1] - 1, -1, -1, dtype=np.int64)
     back = time_of(last, 1 / hop)[:, None] - time_of(before, 1 / hop)  # exact when a hop is not a whole number of ns
     return port.until[:, None] - back, judged / NS
 

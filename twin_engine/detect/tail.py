@@ -7,12 +7,12 @@ from math import lgamma, log
 from typing import Any, cast
 
 import numpy as np
-from scipy import special
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from twin_engine.errors import DefinitionError
 from twin_engine.ports import Float
 
-_special = cast(Any, special)
+_special = cast("Any", special)
 LAWS = '"normal", "exponential", "chi2:K", "neglog10p" or "" (unknown)'
 
 

@@ -47,7 +47,7 @@ class Veto(Stage):
 
 
 class VetoState(NamedTuple):
-    """Asset first. ``open``: whether there is a segment; ``start`` and ``end`` of it and the time of its ``last`` mark, ns; ``dead`` time, ns."""
+    """Asset first. ``open``: whether there is a segment; its ``start``, ``end`` and the time of its ``last`` mark, ns; ``dead`` time, ns."""
 
     open: Int
     start: Int
@@ -97,7 +97,7 @@ class VetoOp(Op):
         return state, {"segments": marks}
 
     def _close(self, state: VetoState, r: int, now: int, found: list[tuple[int, int, int, int, int]]) -> None:
-        """End the open segment of a row if a mark of time ``now`` could not join it: what is decided depends on times alone, not on steps."""
+        """End a row's open segment if a mark of time ``now`` could not join it: that depends on times alone, not on steps."""
         start, end, done = int(state.start[r]), int(state.end[r]), max(int(state.end[r]) + self._pad, int(state.last[r]))
         if state.open[r] and now > done:
             state.open[r] = 0

@@ -1,6 +1,7 @@
 """The alarm: points of surprise in, events out, one row after the other, hop by hop.
 
-Arguments everywhere: ``f``, ``w`` and the other arrays are a row of the fields of AlarmState, ``c`` is the Policy, ``d`` the Points, ``p`` a point.
+Arguments everywhere: ``f``, ``w`` and the other arrays are a row of the fields of AlarmState, ``c`` is the Policy, ``d`` the Points, ``p``
+a point.
 """
 
 from __future__ import annotations
@@ -12,8 +13,31 @@ import numpy as np
 
 from twin_engine.kernels._jit import kernel
 from twin_engine.kernels.alarm_state import (
-    ARMED, CEILING, CREST, CREST_AT, CREST_CENSORED, FAR, FLOOR, HOT, HOT_LIVE, LIVE, OPEN, ORDINAL, PASSED, PEAK, PENDING, PENDING_AT,
-    PENDING_CENSORED, RECENT, RECENT_HEAD, REPORTED, REVISION, SCORE, START, THRESHOLD, WINDOW,
+    ARMED,
+    CEILING,
+    CREST,
+    CREST_AT,
+    CREST_CENSORED,
+    FAR,
+    FLOOR,
+    HOT,
+    HOT_LIVE,
+    LIVE,
+    OPEN,
+    ORDINAL,
+    PASSED,
+    PEAK,
+    PENDING,
+    PENDING_AT,
+    PENDING_CENSORED,
+    RECENT,
+    RECENT_HEAD,
+    REPORTED,
+    REVISION,
+    SCORE,
+    START,
+    THRESHOLD,
+    WINDOW,
 )  # fmt: skip
 from twin_engine.kernels.tail import frequency, level, pass_time, push, push_base
 from twin_engine.ports import Bool, Float, Int
@@ -23,7 +47,7 @@ GROWTH = 1.5  # of an event's peak above the floor, since the last revision, tha
 
 @kernel
 def _close_window(f: Float, w: Int, ring: Any, censored: Bool, base: Any, c: Any, now: int) -> None:
-    """Take the crest of a window that has passed as a peak; neighbouring crests within ``gap`` are one cluster, of which the higher counts."""
+    """Take the crest of a window that has passed as a peak; neighbours within ``gap`` are one cluster: the higher counts."""
     ready = f[CREST] > -np.inf and now >= (w[WINDOW] + 1) * c.window
     near = ready and w[CREST_AT] - w[PENDING_AT] <= c.gap
     if f[PENDING] > -np.inf and not near and (ready or now - w[PENDING_AT] > c.gap + c.window):
@@ -141,8 +165,8 @@ def _rearm(f: Float, w: Int, c: Any, live: float) -> None:
 def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tuple[Int, Float]:
     """Take whole hops of the rows and return the revisions of events, sorted by row and time.
 
-    ints: row, time (the last ns of the hop in which the revision was made), start, peak, end, revision, final, ordinal. floats: score, far (Hz),
-    p, channel weights, attributes.
+    ints: row, time (the last ns of the hop in which the revision was made), start, peak, end, revision, final, ordinal. floats: score, far
+    (Hz), p, channel weights, attributes.
     """
     n, ints, floats = 0, np.empty((16, 8), np.int64), np.empty((16, 3 + channels + extras))
     for i in range(len(rows)):

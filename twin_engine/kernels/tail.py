@@ -1,8 +1,8 @@
 """Online tail of declustered peaks: peaks over threshold with a generalised Pareto law, of one row, in live time.
 
-Two memories. ``ring``: the last peaks above a moving floor: each time the ring is full and peaks still come more than twice as
-often as is wanted, the floor rises to the median, so that the ring holds the top of all that was seen. ``base``: the last peaks of any height, from which
-the ring is started anew when the row has become so quiet that nothing has passed the floor for long.
+Two memories. ``ring``: the last peaks above a moving floor: each time the ring is full and peaks still come more than twice as often as is
+wanted, the floor rises to the median, so that the ring holds the top of all that was seen. ``base``: the last peaks of any height, from
+which the ring is started anew when the row has become so quiet that nothing has passed the floor for long.
 
 Sources: Pickands 1975; Coles 2001, ch. 4-5 (runs declustering); Siffer et al. 2017 (SPOT). Different from SPOT: the fit is penalised
 (a normal prior on the shape), alarmed peaks are censored at the threshold that they passed, and the floor moves.
@@ -19,7 +19,19 @@ import numpy as np
 
 from twin_engine.kernels._jit import kernel
 from twin_engine.kernels.alarm_state import (
-    BASE, BASE_COUNT, BASE_EXPOSURE, BASE_HEAD, COUNT, EXPOSURE, FLOOR, HEAD, RING, SCALE, SHAPE, SILENCE, STALE,
+    BASE,
+    BASE_COUNT,
+    BASE_EXPOSURE,
+    BASE_HEAD,
+    COUNT,
+    EXPOSURE,
+    FLOOR,
+    HEAD,
+    RING,
+    SCALE,
+    SHAPE,
+    SILENCE,
+    STALE,
 )  # fmt: skip
 from twin_engine.ports import Bool, Float, Int
 
@@ -189,7 +201,7 @@ def push_base(f: Float, w: Int, base: Any, x: float) -> None:
 
 @kernel
 def _reseed(f: Float, w: Int, ring: Any, censored: Bool, base: Any) -> None:
-    """Start the tail anew from the upper half of the short memory; peaks far outside it, which no alarm has judged, are censored."""
+    """Start the tail anew from the upper half of the short memory; peaks far outside it, which no alarm has judged, are left out."""
     floor = _median(base)
     above, kept = 0, 0
     for i in range(BASE):
@@ -200,9 +212,11 @@ def _reseed(f: Float, w: Int, ring: Any, censored: Bool, base: Any) -> None:
             ring[kept], censored[kept] = x, False
             kept += 1
     highest = floor + OUTSIDE * (_median(ring[:kept]) - floor)
-    for i in range(kept):
-        if ring[i] > highest:
-            ring[i], censored[i] = highest, True
+    among, kept = kept, 0
+    for i in range(among):
+        if ring[i] <= highest:
+            ring[kept] = ring[i]
+            kept += 1
     w[COUNT], w[HEAD], f[FLOOR] = kept, 0, floor
     f[EXPOSURE], f[SILENCE] = f[BASE_EXPOSURE], 0.0
     refit(f, w, ring, censored)
