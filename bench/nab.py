@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--detector", default="auto")
     arguments = parser.parse_args()
     judged, microseconds = run(arguments.data / "nab", arguments.detector, arguments.scores)
+    if not judged:
+        raise SystemExit(f"{arguments.data / 'nab' / 'data'}: none of the labelled files is there")
     artificial = [f for name, files in judged.items() if name.startswith("artificial") for f in files]
     fixed = best(artificial)[1] if artificial else None
     groups = {**judged, "all": [f for files in judged.values() for f in files]}
