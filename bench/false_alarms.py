@@ -1,7 +1,7 @@
 """False alarms of the interferometer twin in Gaussian noise: ``python -m bench.false_alarms [--hours H] [--seed N]``.
 
-The strain is white Gaussian noise at the twin's rate; the witnesses are silent. Prints one JSON line: events, live hours, events an hour, and
-those of the first and the second half. Asked for one an hour, 20 hours must give 10 to 40.
+The strain is white Gaussian noise at the twin's rate; the witnesses are silent. Prints one JSON line: events, live hours, events an hour,
+and those of the first and the second half. Asked for one an hour, 20 hours must give 10 to 40.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ def block_op(null: str, sampled: Fraction = Fraction(1), channels: int = 1, hop:
     return Alarm("x", **alarm).bind(Fraction(hop), {"source": spec})
 
 
-def feed(op: AlarmOp, values: NDArray[np.float64], state: Any = None, first: int = 0, hops: int = 240) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """Step scores ``(row, channel, time)`` through, some hops a step, NaN as invalid; ``first``: hops since EPOCH."""
+def feed(op: AlarmOp, values: NDArray[np.float64], state: Any = None, hops: int = 240) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """Step scores ``(row, channel, time)`` through, some hops a step, NaN as invalid."""
     assert isinstance(op.spec, BlockSpec)
     rows, _, n = values.shape
     per = int(op.hop * op.spec.rate)
-    begin = int(EPOCH * op.spec.rate) + first * per
+    begin = int(EPOCH * op.spec.rate)
     state = op.init(rows) if state is None else state
     outs: list[Marks] = []
     for a in range(0, n, per * hops):

@@ -32,13 +32,14 @@ EXTRAS = ("frequency", "bandwidth", "snr", "class")  # columns that an event tak
 class Alarm(Stage):
     """Turn scores or marks into events at a false-alarm rate, for each asset, in live time.
 
-    source: a block of scores whose spec states their null law, or marks with a column ``score``. Channels of a block are put together as the
-    most surprising one at each time; an event's weights are the channels' shares of the squared surprise over the event.
+    source: a block of scores whose spec states their null law, or marks with a column ``score``. Channels of a block are put together as
+    the most surprising one at each time; an event's weights are the channels' shares of the squared surprise over the event.
 
     rate: false events asked for, a text such as ``"1/day"``. An event begins at a score that the tail of the row's own past says comes
-    that seldom, and lasts while scores stay above ``hysteresis`` (0..1) of the way from the tail's floor to that threshold, with pauses up to
-    ``gap`` (default: 5 samples of a block, 1/2 s for marks). It is closed at ``longest`` (default: 1 h, at least 50 gaps); another begins
-    only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it after one. warm_up: live time without alarms.
+    that seldom, and lasts while scores stay above ``hysteresis`` (0..1) of the way from the tail's floor to that threshold, with pauses up
+    to ``gap`` (default: 5 samples of a block, 1/2 s for marks). It is closed at ``longest`` (default: 1 h, at least 50 gaps); another begins
+    only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it
+    after one. warm_up: live time without alarms.
     severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
 
     The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they
@@ -49,8 +50,8 @@ class Alarm(Stage):
     rate, and ever louder ones, whose number grows as the logarithm of time. A row that has become quiet is learned anew after a silence as
     long as what it remembers.
 
-    p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns of
-    the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the
+    p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns
+    of the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the
     event has ended.
     """
 

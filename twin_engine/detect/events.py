@@ -29,7 +29,7 @@ def to_events(
     found: list[Event] = []
     for i, row in enumerate(marks.row.tolist()):
         at: dict[str, Any] = {name: column[i] for name, column in columns.items()}
-        asset = asset_names[row]
+        asset: str = asset_names[row]
         found.append(
             Event(
                 id=event_id(twin_name, definition_digest, asset, stage_name, kind, at["start"], at["ordinal"]),

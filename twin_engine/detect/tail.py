@@ -21,7 +21,7 @@ def _normal(x: Float) -> Float:
 
 
 def _chi2(k: float) -> Callable[[Float], Float]:
-    """Return -log of the survival function of chi-squared with k degrees; far out by its asymptotic series (Abramowitz and Stegun 6.5.32)."""
+    """Return -log of the survival function of chi-squared with k degrees; far out by its series (Abramowitz and Stegun 6.5.32)."""
     a = 0.5 * k
 
     def surprise(x: Float) -> Float:

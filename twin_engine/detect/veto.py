@@ -19,8 +19,8 @@ from twin_engine.stage import Op, Stage, marks_input
 class Veto(Stage):
     """Join triggers, or the final revisions of events, to segments that are not to be trusted.
 
-    source: marks with start and end. pad: seconds put before and after each. above: the score from which on a mark vetoes. Segments that overlap are
-    one; a segment is given when nothing can join it any more. One that reaches ``longest`` is cut: another begins where it ends.
+    source: marks with start and end. pad: seconds put before and after each. above: the score from which on a mark vetoes. Segments that
+    overlap are one; a segment is given when nothing can join it any more. One that reaches ``longest`` is cut: another begins where it ends.
 
     Marks out, in order of time: start, end (ns UTC), and dead: seconds vetoed since the beginning, this segment included. Dead time as a
     fraction is that over the live time, the sum of ``Marks.live``. ``time`` is that from which on nothing could join.
@@ -47,7 +47,7 @@ class Veto(Stage):
 
 
 class VetoState(NamedTuple):
-    """Asset first. ``open``: whether there is a segment; its ``start``, ``end`` and the time of its ``last`` mark, ns; ``dead`` time, ns."""
+    """Asset first. ``open``: 1 with a segment; its ``start``, ``end`` and the time of its ``last`` mark, ns; ``dead`` time, ns."""
 
     open: Int
     start: Int

@@ -105,8 +105,8 @@ def initial(
 ) -> AlarmState:
     """Return the state of assets that have seen nothing, with room for ``held`` early marks.
 
-    ``null_rate``: peaks a second of live time above ``null_floor`` by the stated law (0: unknown); the tail then begins as PRIOR quantiles of
-    an exponential of mean 1, and ``threshold`` is its first.
+    ``null_rate``: peaks a second of live time above ``null_floor`` by the stated law (0: unknown); the tail then begins as PRIOR quantiles
+    of an exponential of mean 1, and ``threshold`` is its first.
     """
     known = null_rate > 0
     real, whole = np.zeros(16), np.zeros(19, np.int64)

@@ -236,10 +236,10 @@ class QTriggersOp(Op):
             "snr": np.sqrt(2 * (table[:, qtransform.ENERGY] - 1)), "frequency": self._plan.frequency[lane], "bandwidth": high - low,
             "q": self._plan.q[lane],
         }  # fmt: skip
-        judged = live.sum(axis=(1, 2)) * self._cell
-        lived = np.array([int(n * NS / (self._rate * self._channels)) for n in judged], np.int64)
+        counts = live.reshape(len(rows), self._channels, -1, self._hop // self._cell).sum(axis=(1, 3)) * self._cell
+        judged = np.array([int(n * NS / (self._rate * self._channels)) for n in counts.ravel()], np.int64).reshape(counts.shape)
         until = time_of(block.start + block.n - self._lag - self._back[2], self._rate)
-        return Marks(row, peak.copy(), columns, rows.copy(), lived, until)
+        return Marks(row, peak.copy(), columns, rows.copy(), judged.sum(axis=1), until, judged)
 
     def _energy(self, block: Block, cells: Float, live: Bool) -> Block:
         """Return the loudest tile of each hop."""
