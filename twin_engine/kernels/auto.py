@@ -100,7 +100,7 @@ def drop(now: float, usual: float) -> float:
 
 
 @kernel
-def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> None:
+def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags: Any) -> None:
     """Take one value, put the STATISTICS into f and update all but the histories."""
     n = int(s.scalar[COUNT])
     if n == 0:
@@ -129,7 +129,7 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Any) -> Non
     f[8] = max(0.0, math.log2(rough / roughness)) if roughness > 0.0 and rough > 0.0 else 0.0
     vector[1], vector[4], vector[5] = m8 - x, x, math.sqrt(var)
     f[12] = box_novelty(vector, n, c.warm_up, s.span, s.box, s.boxes)
-    lag_novelty(s.ring[0], n, s.lag, s.used, math.sqrt(variance), vector, f, 9)
+    lag_novelty(s.ring[0], n, s.lag, s.used, math.sqrt(variance), lags, f, 9)
     gain = max(1.0 / c.memory, 1.0 / (n + 1.0))
     s.scalar[LEVEL] += gain * (x - level)
     s.scalar[RESIDUAL] += gain * (f[0] - s.scalar[RESIDUAL])
@@ -188,14 +188,14 @@ def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: An
     x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row,
     channel, time)``, gets the sum, the sum with the hold-off, the sum's surprise and the alarm. said: where they are valid.
     """
-    f, vector = np.zeros(STATISTICS), np.zeros(LAGS)
+    f, vector, lags = np.zeros(STATISTICS), np.zeros(LAGS), np.zeros(LAGS, np.float32)
     for i in range(len(rows)):
         for ch in range(x.shape[1]):
             s = view(state, rows[i], ch)
             for t in range(x.shape[2]):
                 if not valid[i, ch, t] or not abs(x[i, ch, t]) < LARGEST or not abs(time[i, t]) < LARGEST:
                     continue
-                measure(x[i, ch, t], time[i, t], s, c, f, vector)
+                measure(x[i, ch, t], time[i, t], s, c, f, vector, lags)
                 total = 0.0
                 for k in range(STATISTICS):
                     total += min(max(judge(f[k], k, s, c.history) - USUAL, 0.0), CAP)

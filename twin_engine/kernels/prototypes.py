@@ -44,7 +44,7 @@ def oldest(used: Int) -> int:
 
 
 @kernel
-def lag_vector(ring: Float, last: int, stride: int, out: Float) -> None:
+def lag_vector(ring: Float, last: int, stride: int, out: Any) -> None:
     """Put the means of LAGS successive strides, newest first, into out."""
     for k in range(LAGS):
         total = 0.0
@@ -54,7 +54,7 @@ def lag_vector(ring: Float, last: int, stride: int, out: Float) -> None:
 
 
 @kernel
-def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, vector: Float, out: Float, first: int) -> None:
+def lag_novelty(ring: Float, n: int, prototypes: Any, used: Int, spread: float, vector: Any, out: Float, first: int) -> None:
     """Put the distance of the newest lag vector from all older ones into out, from ``first`` on, one a stride, and remember.
 
     n: samples seen before this one. A vector is remembered only when it has wholly left the newest one's window, else
