@@ -10,6 +10,7 @@ from twin_engine.clock import NS
 from twin_engine.engine import latest
 from twin_engine.sim import KINDS, Injection
 from twins.interferometer import WITNESSES, simulator, twin
+from twins.interferometer16k import twin as fast
 
 
 def events(**parameters: object) -> tuple[list[Event], list[Injection]]:
@@ -52,3 +53,10 @@ def test_blips_are_timed_to_milliseconds() -> None:
     for injection in truth:
         assert min(abs(e.peak - injection.time) for e in found) < 0.02 * NS
     assert np.isfinite([e.score for e in found]).all()
+
+
+def test_the_same_at_16384_hz() -> None:
+    sim = fast.simulator("V1", duration=32, seed=14, glitches="Blip@20.5:25", witnesses=0)
+    readings = (reading for block in sim.blocks() for reading in block)
+    found = latest(e for update in replay(fast, readings, asset="V1") for e in update.events)
+    assert [round((e.peak - sim.start) / NS, 1) for e in found] == [20.5]
