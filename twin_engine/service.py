@@ -14,8 +14,8 @@ from twin_engine.records import Idle, Item, Position, Reading, Sink, Source, Upd
 from twin_engine.run import Run, RunReport
 
 PAST = 32  # seconds of the simulation before now that the demo plays at full speed: every stage is valid after them
-GLITCHES = ("Blip", "Tomte", "Whistle", "Scattered_Light", "Light_Modulation")
-EVERY = 8  # seconds between glitches of the demo
+GLITCHES = ("Blip", "Tomte", "Whistle")
+EVERY = 40  # seconds between glitches of the demo
 SHOWN = ("white", "host")
 
 
@@ -42,9 +42,9 @@ def demo(duration: float | None = None) -> None:
     clock = WallClock()
     screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
     host, detector = load("host"), load("interferometer")
-    kinds = zip(range(PAST + 4, 3600, EVERY), itertools.cycle(GLITCHES), itertools.cycle((20, 14, 30)))
+    kinds = zip(range(PAST + 4, 3600, EVERY), itertools.cycle(GLITCHES), itertools.cycle((20, 30, 45)))
     listed = ",".join(f"{kind}@{at}:{snr}" for at, kind, snr in kinds)
-    uri = f"sim:?seed=7&start={clock.now() - PAST * NS}&glitches={listed}"
+    uri = f"sim:?seed=7&start={clock.now() - PAST * NS}&witnesses=0&glitches={listed}"
     sources = (
         (host, streams.open_source("host:", twin=host, asset="this machine")),
         (detector, UpToNow(streams.open_source(uri, twin=detector, asset="V1"), clock)),
