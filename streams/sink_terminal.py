@@ -15,7 +15,8 @@ from twin_engine.ports import Block, BlockSpec
 from twin_engine.records import Event, Position, Update
 
 _EVENTS = 8  # last events on the screen
-_TRACES = 8  # sparklines on the screen
+_TRACES = 12  # sparklines on the screen
+_EACH = 6  # of one output, so that others have room
 _REDRAW = 0.2  # seconds of wall clock
 _NAMED = 6  # assets that are named; more are counted
 _LATE = 600.0  # seconds: a replayed file is not said to be late
@@ -71,8 +72,9 @@ class TerminalSink:
             for j, channel in enumerate(spec.channels):
                 place = (update.assets[int(row)], key, channel)
                 if place not in self._traces:
-                    if len(self._traces) >= _TRACES:
-                        return
+                    mine = sum(known[:2] == place[:2] for known in self._traces)
+                    if len(self._traces) >= _TRACES or mine >= _EACH:
+                        break
                     self._traces[place] = Trace(spec.rate)
                 self._traces[place].add(int(block.start[i]), block.values[i, j], block.valid[i, j])
 
