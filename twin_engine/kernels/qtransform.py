@@ -154,7 +154,7 @@ def find_tiles(
 @fixed_length_kernel
 def _keep_loud(
     energy: Single, i: int, level: float, lane: int, start: int, step: int, width: int, trust: Single, half: Float, band: Float,
-    rates: Float, cells: Float, zero: int,
+    rates: Float, cells: Float, zero: np.int64,
 ) -> None:  # fmt: skip
     """Put the tiles of one row that are loud enough in their cells."""
     n = np.float64(trust[lane])

@@ -74,8 +74,8 @@ class Welch:
         for j, end in enumerate(ends):
             valid = runs[:, end - first + delay - 1] >= self.length + delay
             for c in np.flatnonzero(valid):
-                insert_segment(amplitudes[c, j], memory.ring[row, c], memory.ordered[row, c], memory.count[row, c])
-                memory.count[row, c] += 1
+                insert_segment(amplitudes[c, j], memory.ring[row, c], memory.ordered[row, c], memory.seen[row, c])
+                memory.seen[row, c] += 1
             yield end, valid
 
 
@@ -93,7 +93,7 @@ class Memory(Protocol):
         ...
 
     @property
-    def count(self) -> Int:
+    def seen(self) -> Int:
         """Segments seen, ``(asset, channel)``."""
         ...
 
@@ -114,13 +114,13 @@ def welch(place: str, rate: Fraction, segment: str | float, memory: str | float,
 
 
 class PSDState(NamedTuple):
-    """history: ``(asset, channel, time)``, past samples. run: valid samples in a row. count: segments seen. held: the last density. ready: whether it counts."""
+    """history: ``(asset, channel, time)``, past samples. run: valid samples in a row. seen: segments so far. held: the last density. ready: whether it counts."""
 
     history: Float
     run: Int
     ring: NDArray[np.float32]
     ordered: NDArray[np.float32]
-    count: Int
+    seen: Int
     held: Float
     ready: Bool
 
@@ -179,7 +179,7 @@ class RunningPSDOp(Op):
     def step(self, state: PSDState, inputs: Mapping[str, Port]) -> tuple[PSDState, dict[str, Port]]:
         """Take the segments that end in each hop, then put out the density."""
         block = inputs["source"]
-        assert isinstance(block, Block)
+        assert isinstance(block, Block)  # noqa: S101  (bind has checked it)
         form, hop, rows = self._form, self._hop, block.rows
         filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
@@ -194,9 +194,9 @@ class RunningPSDOp(Op):
                 self._show(state, row, out[i, ..., done:upto], valid[i, ..., done:upto])
                 done = upto
                 for c in np.flatnonzero(fresh):
-                    density = form.density(state.ring[row, c], state.ordered[row, c], int(state.count[row, c]))
+                    density = form.density(state.ring[row, c], state.ordered[row, c], int(state.seen[row, c]))
                     state.held[row, c] = density[self._inside]
-                state.ready[row] = state.count[row] >= self._least
+                state.ready[row] = state.seen[row] >= self._least
             self._show(state, row, out[i, ..., done:], valid[i, ..., done:])
         flat = (len(rows), -1, out.shape[-1])
         start = (block.start + self._shift) // hop - self._lag

@@ -79,7 +79,7 @@ class QTriggers(Stage):
 
 class QState(NamedTuple):
     """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other. run: valid samples in a row; runs: the same at the
-    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, count: see ``join_cells``.
+    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, queued: see ``join_cells``.
     """
 
     past: Single
@@ -89,7 +89,7 @@ class QState(NamedTuple):
     cells: Float
     open: Float
     waiting: Float
-    count: Int
+    queued: Int
 
 
 class _Level(NamedTuple):
@@ -150,7 +150,7 @@ class QTriggersOp(Op):
     def step(self, state: QState, inputs: Mapping[str, Port]) -> tuple[QState, dict[str, Port]]:
         """Take whole hops: transform what blocks are complete, then join the cells that all blocks have passed."""
         block = inputs["source"]
-        assert isinstance(block, Block)
+        assert isinstance(block, Block)  # noqa: S101  (bind has checked it)
         rows, cell, kept = block.rows, self._cell, self._lag // self._cell
         filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
@@ -223,7 +223,7 @@ class QTriggersOp(Op):
             out = np.empty((self._channels * (done + self._room), clusters.FIELDS + 1))
             found = clusters.join_cells(
                 cells[i, :, :done], live[i], int(zero[i]), self._hop // self._cell, self._shape, self._threshold,
-                state.open[row], state.waiting[row], state.count[row], out,
+                state.open[row], state.waiting[row], state.queued[row], out,
             )  # fmt: skip
             table = out[:found]
             tables.append(table[np.lexsort((table[:, -1], table[:, qtransform.TIME]))])

@@ -58,7 +58,7 @@ class Whiten(Stage):
 
 
 class WhitenState(NamedTuple):
-    """history: past samples. run: valid samples in a row. ring, ordered, count: segments (see psd). line: spectra of past blocks. taps: the filter's
+    """history: past samples. run: valid samples in a row. ring, ordered, seen: segments (see psd). line: spectra of past blocks. taps: the filter's
     spectra (both as pairs of floats, since a snapshot holds no double complex numbers). ready: whether there is a filter. All ``(asset, channel, ...)``.
     """
 
@@ -66,7 +66,7 @@ class WhitenState(NamedTuple):
     run: Int
     ring: NDArray[np.float32]
     ordered: NDArray[np.float32]
-    count: Int
+    seen: Int
     line: Float
     taps: Float
     ready: Bool
@@ -104,7 +104,7 @@ class WhitenOp(Op):
     def step(self, state: WhitenState, inputs: Mapping[str, Port]) -> tuple[WhitenState, dict[str, Port]]:
         """Whiten whole hops."""
         block = inputs["source"]
-        assert isinstance(block, Block)
+        assert isinstance(block, Block)  # noqa: S101  (bind has checked it)
         form, size, rows = self._form, self._block, block.rows
         filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
@@ -129,7 +129,7 @@ class WhitenOp(Op):
             upto = -((first - end - self._delay) // size)  # the first block whose outputs all come after the segment
             self._blocks(state, row, first // size, spectra, products, valid, done, upto)
             done = upto
-            for c in np.flatnonzero(fresh & (state.count[row] >= self._least)):
+            for c in np.flatnonzero(fresh & (state.seen[row] >= self._least)):
                 self._design(state, row, int(c))
         self._blocks(state, row, first // size, spectra, products, valid, done, spectra.shape[1])
 
@@ -143,7 +143,7 @@ class WhitenOp(Op):
     def _design(self, state: WhitenState, row: int, c: int) -> None:
         """Make the filter from the spectrum, as partitions of its impulse response."""
         form, size = self._form, self._block
-        power = form.density(state.ring[row, c], state.ordered[row, c], int(state.count[row, c]))
+        power = form.density(state.ring[row, c], state.ordered[row, c], int(state.seen[row, c]))
         gain = np.sqrt(2.0 / form.rate) * self._gain / np.sqrt(np.where(power > 0, power, np.inf))
         impulse = np.zeros(self._parts * size)
         impulse[: form.length] = np.roll(scipy.fft.irfft(gain, form.length), self._delay) * self._taper
