@@ -1,8 +1,11 @@
 """Glitches of O3 told from background, by the causal stages as they run live.
 
-``python -m bench.glitches [--data DIR]``. Each 14 s segment is whitened already; its first and last second are artefacts of that and are masked. One score for each
-window of 0.5 s, the largest in it: the glitch's window is 6.75 to 7.25 s, the background's are those of 1.5 to 5.5 s and 8.5 to 12.5 s. A window that is masked scores 0. ``clean``
-leaves out background windows with an offline SNR above 7.4 (a Q transform of the whole segment over each row's median): they hold transients of
+``python -m bench.glitches [--data DIR]``. Each 14 s segment is whitened already; its first and last second are artefacts of that and
+are masked. One score for each
+window of 0.5 s, the largest in it: the glitch's window is 6.75 to 7.25 s, the background's are those of 1.5 to 5.5 s and 8.5 to 12.5 s.
+A window that is masked scores 0. ``clean``
+leaves out background windows with an offline SNR above 7.4 (a Q transform of the whole segment over each row's median): they hold
+transients of
 their own. Nothing is fitted to the segments.
 """
 

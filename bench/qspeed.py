@@ -1,7 +1,9 @@
 """Whitening and Q-transform triggers against gwpy (``whiten`` + ``q_scan``) and ml4gw on the CPU, and energies against gwpy's rows.
 
-``python -m bench.qspeed [--times N]``. 64 s of noise at 4096 Hz, 1 and 64 channels, each side on one thread, in turn; the best of several. Same band, range of Q
-and mismatch. Live, 64 channels are stepped hop by hop (1/4 s). gwpy's and ml4gw's time for 64 channels of the Q transform is 64 and 8 times that of 1 and 8 (in batches of 8).
+``python -m bench.qspeed [--times N]``. 64 s of noise at 4096 Hz, 1 and 64 channels, each side on one thread, in turn; the best of
+several. Same band, range of Q
+and mismatch. Live, 64 channels are stepped hop by hop (1/4 s). gwpy's and ml4gw's time for 64 channels of the Q transform is 64 and 8
+times that of 1 and 8 (in batches of 8).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Real strain through the stages of the interferometer twin as they run live: two mergers and two loud transients.
 
-``python -m bench.strain [--data DIR]``. For each file the loudest trigger, its distance from the known time and its margin: its energy over that of
+``python -m bench.strain [--data DIR]``. For each file the loudest trigger, its distance from the known time and its margin: its energy
+over that of
 the loudest trigger more than ``APART`` seconds away. The whitening knows the past alone.
 """
 

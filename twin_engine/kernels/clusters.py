@@ -31,8 +31,10 @@ def join_cells(
 ) -> int:
     """Join one row's cells, hop by hop, and write the triggers that are final; return how many.
 
-    cells: ``(channel, cell, FIELDS)`` of whole hops. live: ``(channel, cell)``. begin: number of the first cell. shape: samples of a cell, of the gap, of the longest
-    cluster. open_: ``(channel, FIELDS)``, a score of 0 for none. waiting: ``(channel, place, FIELDS)``, closed ones that an earlier one of another channel may
+    cells: ``(channel, cell, FIELDS)`` of whole hops. live: ``(channel, cell)``. begin: number of the first cell. shape: samples of a
+    cell, of the gap, of the longest
+    cluster. open_: ``(channel, FIELDS)``, a score of 0 for none. waiting: ``(channel, place, FIELDS)``, closed ones that an earlier one
+    of another channel may
     still precede. count: ``(channel, 1)``. out: ``(trigger, FIELDS + 1)``, the channel last.
 
     A trigger is given as soon as none of an earlier peak can come any more: so they come in order of time, whatever the hops of a step.

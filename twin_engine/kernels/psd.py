@@ -16,7 +16,8 @@ Complex = NDArray[np.complex128]
 def fill_and_count(values: Float, valid: Bool, rows: Int, run: Int, filled: Float, runs: Int) -> None:
     """Copy samples with 0 where they are invalid or not finite, and count the valid ones in a row up to and with each.
 
-    values, valid, filled, runs: ``(row, channel, time)``. run: ``(asset, channel)``, the count before the first sample; is brought up to date.
+    values, valid, filled, runs: ``(row, channel, time)``. run: ``(asset, channel)``, the count before the first sample; is brought up
+    to date.
     """
     for i in range(values.shape[0]):
         for c in range(values.shape[1]):

@@ -24,7 +24,8 @@ FIELDS = 9
 class Jobs(NamedTuple):
     """Blocks to be transformed, in order of time for each row and channel.
 
-    row: place in the fleet. local: place in the step. channel. block: number on the epoch's grid. whole: whether all of its samples were valid.
+    row: place in the fleet. local: place in the step. channel. block: number on the epoch's grid. whole: whether all of its samples
+    were valid.
     """
 
     row: Int
@@ -48,7 +49,8 @@ def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
 
 @fixed_length_kernel
 def _inverse_fft(xr: Single, xi: Single, yr: Single, yi: Single, size: int, cos: Single, sin: Single) -> bool:
-    """Inverse FFTs (unscaled) of LANES interleaved signals: Stockham's autosort algorithm (Cochran et al. 1967), radix 4 with one pass of radix 2.
+    """Inverse FFTs (unscaled) of LANES interleaved signals: Stockham's autosort algorithm (Cochran et al. 1967), radix 4 with one pass
+    of radix 2.
 
     All arrays are ``(size * LANES,)``. cos, sin: of 2 pi k / size. Returns whether the result is in y.
     """
@@ -117,10 +119,13 @@ def find_tiles(
 ) -> None:  # fmt: skip
     """Normalise the tiles of a group's blocks by each row's own recent level, and keep the loudest tile of each cell of time.
 
-    spectra: ``(job, bin)``. trust, half, band: ``(lane,)`` of the whole tiling: independent tiles behind a level, half a tile's duration (input samples), half its
-    bandwidth and centre (``(2, lane)``, Hz). shape: tiles, lo, hi, first lane, input samples between tiles, of a hop, depth of the levels' memory, of a cell, place of
+    spectra: ``(job, bin)``. trust, half, band: ``(lane,)`` of the whole tiling: independent tiles behind a level, half a tile's
+    duration (input samples), half its
+    bandwidth and centre (``(2, lane)``, Hz). shape: tiles, lo, hi, first lane, input samples between tiles, of a hop, depth of the
+    levels' memory, of a cell, place of
     the group's levels. rates: forgetting
-    a block, lowest score kept, trigger threshold. levels: ``(asset, channel, depth * lane)``, level after block b at place b modulo the depth. cells: ``(local,
+    a block, lowest score kept, trigger threshold. levels: ``(asset, channel, depth * lane)``, level after block b at place b modulo the
+    depth. cells: ``(local,
     channel, cell, FIELDS)`` from cell number ``cell_zero[local]`` on.
     """
     tiles, lo, hi, base, step, hop, depth, width, place = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7], shape[8]

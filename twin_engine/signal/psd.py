@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import scipy.fft
+import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
@@ -16,6 +16,9 @@ from twin_engine.errors import DefinitionError
 from twin_engine.kernels.psd import fill_and_count, insert_segment, mean_power, median_power
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.stage import Op, Stage, block_input, samples
+
+fft: Any = scipy.fft  # it has no types
+signal: Any = scipy.signal  # it has no types
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Welch:
         """Return the amplitude of each bin, ``(..., bin)``, of segments ``(..., time)``."""
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.length) / self.length)
         flat = segments - segments.mean(axis=-1, keepdims=True)
-        spectrum: NDArray[np.complex128] = scipy.fft.rfft(flat * window)
+        spectrum: NDArray[np.complex128] = fft.rfft(flat * window)
         return np.abs(spectrum) / np.sqrt(self.rate * (window**2).sum())
 
     def density(self, ring: NDArray[np.float32], ordered: NDArray[np.float32], count: int) -> Float:
@@ -130,7 +133,8 @@ class RunningPSD(Stage):
     """One-sided power spectral density of the past, held from hop to hop.
 
     Puts out one block: a channel for each input channel and frequency (``"h@20Hz"``, ...) within ``band``, one sample a hop, in
-    the input's unit squared per Hz. segment: length of the half-overlapping Hann segments. memory: the past that counts. average: ``"median"`` (a loud
+    the input's unit squared per Hz. segment: length of the half-overlapping Hann segments. memory: the past that counts. average:
+    ``"median"`` (a loud
     transient does not raise it) or ``"mean"``. Valid once a quarter of the memory, or two segments, has been seen.
     """
 

@@ -1,6 +1,7 @@
 """The tiling of time, frequency and Q by sine-Gaussian-like tiles, and its layout in blocks for streaming.
 
-The tiling is that of the Q transform of Chatterji et al. 2004 (doi:10.1088/0264-9381/21/20/024): planes of constant Q, rows of constant frequency, tiles in time, spaced so
+The tiling is that of the Q transform of Chatterji et al. 2004 (doi:10.1088/0264-9381/21/20/024): planes of constant Q, rows of constant
+frequency, tiles in time, spaced so
 that no sine-Gaussian inside the band loses more than the stated fraction (``mismatch``) of its energy.
 """
 
@@ -50,8 +51,10 @@ def half_width(q: float | Float, frequency: float | Float) -> Float:
 class Group:
     """Rows that share their blocks: the middle ``hop`` of ``length`` samples at a decimation level, ``tiles`` in a whole block.
 
-    A block b covers samples ``(b + 1) hop + guard - length`` to ``(b + 1) hop + guard`` of the level and gives the tiles of ``b hop`` to ``(b + 1) hop``. lane: place
-    of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(bin, row)`` float32, windows scaled to unit mean energy on white noise of unit variance.
+    A block b covers samples ``(b + 1) hop + guard - length`` to ``(b + 1) hop + guard`` of the level and gives the tiles of ``b hop``
+    to ``(b + 1) hop``. lane: place
+    of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(bin, row)`` float32, windows scaled to unit mean energy
+    on white noise of unit variance.
     """
 
     level: int
@@ -110,7 +113,8 @@ def tiling(
 ) -> Tiling:
     """Lay out the rows of a band (Hz) and a range of Q at a rate (Hz).
 
-    longest: seconds, rows of tiles with a longer Q/f are left out. cadence: seconds, the longest hop between a row's blocks. levels: decimations there may be.
+    longest: seconds, rows of tiles with a longer Q/f are left out. cadence: seconds, the longest hop between a row's blocks. levels:
+    decimations there may be.
     """
     n = tile_count(mismatch)
     members: dict[tuple[int, int], list[tuple[float, float]]] = {}

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
+import scipy.signal  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from twin_engine.clock import NS, hertz, seconds, time_of
@@ -20,6 +20,9 @@ from twin_engine.kernels.psd import fill_and_count
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Marks, MarksSpec, Port, Spec
 from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, LANES, Group, Tiling, tiling
 from twin_engine.stage import Op, Stage, block_input, samples
+
+fft: Any = scipy.fft  # it has no types
+signal: Any = scipy.signal  # it has no types
 
 Single = NDArray[np.float32]
 
@@ -37,13 +40,19 @@ COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 class QTriggers(Stage):
     """Find excess energy in white noise of unit variance (give it a ``Whiten``) with the Q transform, as Omicron does.
 
-    band: Hz, as far as the bisquare windows fit below the Nyquist frequency. q: range of Q (at least 3.4). mismatch: the largest part of its energy that a signal
-    between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. memory: of each row's level, to which the energies are normalised. rate: triggers a
-    second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart are one trigger. duration: after which a trigger is closed whatever follows.
+    band: Hz, as far as the bisquare windows fit below the Nyquist frequency. q: range of Q (at least 3.4). mismatch: the largest part
+    of its energy that a signal
+    between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. memory: of each row's level, to which the
+    energies are normalised. rate: triggers a
+    second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart are one trigger. duration: after which a
+    trigger is closed whatever follows.
 
-    Ports: ``triggers``, marks with start, peak, end (ns UTC), channel, score, snr, frequency, bandwidth (of all its loud tiles, Hz) and q of the loudest tile; snr is
-    sqrt(2 (E - 1)) of its normalised energy E. ``energy``, a block: for each channel the largest score in each hop, 5 where it is smaller. A score is minus the
-    logarithm of the chance that one tile of Gaussian noise exceeds it (an exponential law); it takes into account how well the level is known. References: Chatterji et al.
+    Ports: ``triggers``, marks with start, peak, end (ns UTC), channel, score, snr, frequency, bandwidth (of all its loud tiles, Hz) and
+    q of the loudest tile; snr is
+    sqrt(2 (E - 1)) of its normalised energy E. ``energy``, a block: for each channel the largest score in each hop, 5 where it is
+    smaller. A score is minus the
+    logarithm of the chance that one tile of Gaussian noise exceeds it (an exponential law); it takes into account how well the level is
+    known. References: Chatterji et al.
     2004 (doi:10.1088/0264-9381/21/20/024), Robinet et al. 2020 (Omicron, arXiv:2007.11374).
     """
 
@@ -78,8 +87,10 @@ class QTriggers(Stage):
 
 
 class QState(NamedTuple):
-    """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other. run: valid samples in a row; runs: the same at the
-    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, queued: see ``join_cells``.
+    """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other. run: valid samples in a row;
+    runs: the same at the
+    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, queued: see
+    ``join_cells``.
     """
 
     past: Single
@@ -110,7 +121,7 @@ class QTriggersOp(Op):
         self._cell = _divisor(self._hop, max(1, int(rate / 64)))
         self._levels = _levels(plan)
         taps = 2 * HALF_TAPS + 1
-        self._taps = (2 * scipy.signal.firwin(taps, 0.25, window=("kaiser", 9.0))).astype(np.float32)
+        self._taps = (2 * signal.firwin(taps, 0.25, window=("kaiser", 9.0))).astype(np.float32)
         self._reach = -(-max(g.guard * g.factor + g.delay for g in plan.groups) // self._cell)  # cells each side that a tile depends on
         lag = max(max(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
@@ -189,7 +200,7 @@ class QTriggersOp(Op):
             return
         offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[jobs.local] + keep
         cut = np.lib.stride_tricks.sliding_window_view(past, group.length, axis=2)[jobs.local, jobs.channel, offset]
-        spectra: NDArray[np.complex64] = scipy.fft.rfft(cut)
+        spectra: NDArray[np.complex64] = fft.rfft(cut)
         step = group.length // group.tiles
         hi = (group.length - group.guard) // step
         shape = np.array(

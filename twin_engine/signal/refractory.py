@@ -20,9 +20,12 @@ from twin_engine.stage import Op, Stage, block_input, samples
 class Refractory(Stage):
     """Divide each score by the square root of the recent loudest one's excess over ``floor``.
 
-    Transients come in trains (scattered light, whistles): the first is news, those after it less so. With r the loudest score up to ``delay`` ago, its logarithm
-    decaying to that of ``floor`` over ``memory`` seconds, the output is score / sqrt(r / floor): half-way, in logarithms, between how loud a score is and how much
-    it stands out. Where nothing above the floor came before, scores stay as they are. Channels are apart. What is invalid adds nothing to the past.
+    Transients come in trains (scattered light, whistles): the first is news, those after it less so. With r the loudest score up to
+    ``delay`` ago, its logarithm
+    decaying to that of ``floor`` over ``memory`` seconds, the output is score / sqrt(r / floor): half-way, in logarithms, between how
+    loud a score is and how much
+    it stands out. Where nothing above the floor came before, scores stay as they are. Channels are apart. What is invalid adds nothing
+    to the past.
     """
 
     source: str

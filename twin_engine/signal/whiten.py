@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
+import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
@@ -18,6 +18,8 @@ from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.signal.psd import Welch, welch
 from twin_engine.stage import Op, Stage, block_input
 
+fft: Any = scipy.fft  # it has no types
+
 Complex = NDArray[np.complex128]
 
 
@@ -25,9 +27,11 @@ Complex = NDArray[np.complex128]
 class Whiten(Stage):
     """Divide each channel by the amplitude spectral density of its own past, so that its noise becomes white with unit density.
 
-    The spectrum is the median of half-overlapping Hann segments over ``memory`` (Welch), so a loud transient does not change it. The filter is its
+    The spectrum is the median of half-overlapping Hann segments over ``memory`` (Welch), so a loud transient does not change it. The
+    filter is its
     inverse square root, without phase, cut to one segment's length by a Hann window and to ``low`` and above by a raised cosine; it
-    is made anew twice a segment. Each output is whitened by segments that ended before it. Noise in a band that is white with unit density has unit
+    is made anew twice a segment. Each output is whitened by segments that ended before it. Noise in a band that is white with unit
+    density has unit
     variance up to the part of the band that is cut (``low`` over the Nyquist frequency), as ``gwpy.TimeSeries.whiten``.
 
     Lag: half a segment. Valid after ``warm_up`` seconds of valid input; the memory goes on filling. Output within half a segment of an
@@ -58,8 +62,10 @@ class Whiten(Stage):
 
 
 class WhitenState(NamedTuple):
-    """history: past samples. run: valid samples in a row. ring, ordered, seen: segments (see psd). line: spectra of past blocks. taps: the filter's
-    spectra (both as pairs of floats, since a snapshot holds no double complex numbers). ready: whether there is a filter. All ``(asset, channel, ...)``.
+    """history: past samples. run: valid samples in a row. ring, ordered, seen: segments (see psd). line: spectra of past blocks. taps:
+    the filter's
+    spectra (both as pairs of floats, since a snapshot holds no double complex numbers). ready: whether there is a filter. All ``(asset,
+    channel, ...)``.
     """
 
     history: Float
@@ -111,13 +117,13 @@ class WhitenOp(Op):
         past = np.concatenate([state.history[rows], filled], axis=2)
         keep = form.length + self._delay
         windows = np.lib.stride_tricks.sliding_window_view(past[:, :, keep - size :], 2 * size, axis=2)[:, :, ::size]
-        spectra: Complex = scipy.fft.rfft(windows)
+        spectra: Complex = fft.rfft(windows)
         products = np.empty_like(spectra)
         valid = runs >= form.length
         for i, row in enumerate(rows):
             self._row(state, int(row), past[i], runs[i], int(block.start[i]), spectra[i], products[i], valid[i])
         state.history[rows] = past[:, :, -keep:]
-        out: Float = scipy.fft.irfft(products, 2 * size)[..., size:]
+        out: Float = fft.irfft(products, 2 * size)[..., size:]
         return state, {"white": Block(out.reshape(block.values.shape), valid, rows.copy(), block.start - self._delay)}
 
     def _row(
@@ -146,8 +152,8 @@ class WhitenOp(Op):
         power = form.density(state.ring[row, c], state.ordered[row, c], int(state.seen[row, c]))
         gain = np.sqrt(2.0 / form.rate) * self._gain / np.sqrt(np.where(power > 0, power, np.inf))
         impulse = np.zeros(self._parts * size)
-        impulse[: form.length] = np.roll(scipy.fft.irfft(gain, form.length), self._delay) * self._taper
-        state.taps[row, c] = scipy.fft.rfft(impulse.reshape(self._parts, size), 2 * size).view(np.float64)
+        impulse[: form.length] = np.roll(fft.irfft(gain, form.length), self._delay) * self._taper
+        state.taps[row, c] = fft.rfft(impulse.reshape(self._parts, size), 2 * size).view(np.float64)
         state.ready[row, c] = power[self._gain > 0].all()
 
 
