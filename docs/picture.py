@@ -11,14 +11,15 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from PIL import Image
 
 from twin_engine import latest, load, replay
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-SEED, SECONDS, SHOWN = 3, 64, (38.0, 62.0)
-GLITCHES = "Blip@42:18,Tomte@48:20,Whistle@53:22,Scattered_Light@58:25"
+SEED, SECONDS, SHOWN = 3, 192, (126.0, 188.0)
+GLITCHES = "Blip@135:25,Tomte@150:32,Whistle@165:40,Scattered_Light@179:60"
 
 
 def gather(updates: list[Any], key: str, origin: float) -> tuple[Any, Any]:
@@ -44,7 +45,9 @@ def main(path: Path) -> None:
     time, values = gather(updates, white, origin)
     rate = float(updates[0].specs[white].rate)
     kept = np.nan_to_num(values)
-    power, frequency, at, image = axes[2].specgram(kept, 256, rate, noverlap=232, xextent=(time[0], time[-1]), vmin=-38, vmax=-8, cmap="magma")
+    power, frequency, at, image = axes[2].specgram(
+        kept, NFFT=256, Fs=rate, noverlap=232, xextent=(time[0], time[-1]), vmin=-38, vmax=-8, cmap="magma"
+    )
     del power, frequency, at, image
     axes[2].set(yscale="log", ylim=(20, 1024), xlim=SHOWN, ylabel="frequency, Hz", xlabel="seconds")
     for event in events:
@@ -55,8 +58,11 @@ def main(path: Path) -> None:
             axes[1].annotate(
                 f"{event.kind}\nSNR {event.snr:.0f}, {event.frequency:.0f} Hz", (peak, 0), (4, 34), textcoords="offset points", fontsize=8
             )
-    axes[0].set_title("simulated interferometer: raw strain, cleaned and whitened from the past alone, and the events raised", loc="left", fontsize=10)
+    axes[0].set_title(
+        "simulated interferometer: raw strain, cleaned and whitened from the past alone, and the events raised", loc="left", fontsize=10
+    )
     figure.savefig(path, dpi=90)
+    Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)  # a third of the size
 
 
 if __name__ == "__main__":
