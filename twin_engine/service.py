@@ -39,6 +39,7 @@ def run(
 
 def demo(duration: float | None = None) -> None:
     """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds."""
+    print("Starting; the very first start compiles its kernels, which takes a minute or so.", flush=True)  # noqa: T201 - a screen
     clock = WallClock()
     screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
     host, detector = load("host"), load("interferometer")
