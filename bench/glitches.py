@@ -104,7 +104,12 @@ def main() -> None:
     with np.load(path) as file:
         segments, label = file["h_input"].astype(np.float64), file["label"]
     clean = windows(offline_snr(segments))[1] <= OFFLINE_SNR
-    found: dict[str, object] = {"bench": "glitches", "segments": len(segments), "windows": int(clean.size), "clean_windows": int(clean.sum())}
+    found: dict[str, object] = {
+        "bench": "glitches",
+        "segments": len(segments),
+        "windows": int(clean.size),
+        "clean_windows": int(clean.sum()),
+    }
     for name, key in (("score", "news.score"), ("energy", "glitch.energy")):
         found[name] = report(np.stack([scores(s, key) for s in segments]), clean, label)
         print(name, json.dumps(found[name], indent=1))

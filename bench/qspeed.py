@@ -90,7 +90,8 @@ def ml4gw_transforms() -> Any:
     import torch
 
     _without_torchaudio()
-    from ml4gw.transforms import SingleQTransform, SpectralDensity, Whiten as TorchWhiten
+    from ml4gw.transforms import SingleQTransform, SpectralDensity
+    from ml4gw.transforms import Whiten as TorchWhiten
 
     torch.set_num_threads(1)
     from twin_engine.signal.qtiling import q_planes

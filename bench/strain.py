@@ -60,7 +60,12 @@ def merger(uri: str, gps: float) -> dict[str, float | bool]:
     off = (peak[loudest] - gps_to_ns(int(gps * NS))) / NS
     rest = energy[np.abs(peak - peak[loudest]) > APART * NS]
     margin = float(energy[loudest] / rest.max()) if len(rest) else float("inf")
-    return {"off": round(float(off), 4), "energy": round(float(energy[loudest]), 2), "margin": round(margin, 2), "found": bool(abs(off) < 0.1)}
+    return {
+        "off": round(float(off), 4),
+        "energy": round(float(energy[loudest]), 2),
+        "margin": round(margin, 2),
+        "found": bool(abs(off) < 0.1),
+    }
 
 
 def main() -> None:

@@ -137,7 +137,9 @@ def parse_line(line: bytes) -> Event:
     try:
         fields = msgspec.json.decode(line, type=dict[str, Any])
         if fields.pop("schema", None) != EVENT_SCHEMA:
-            raise InputError("event line", expected=f"schema {EVENT_SCHEMA}", found="another", mend="Read it with the version that wrote it.")
+            raise InputError(
+                "event line", expected=f"schema {EVENT_SCHEMA}", found="another", mend="Read it with the version that wrote it."
+            )
         fields.update({name: parse_iso(fields[name]) for name in _TIMES})
         fields.update({name: float("nan") for name in ("score", "p_value") if fields.get(name, 0) is None})
         return msgspec.convert(fields, Event)

@@ -64,6 +64,7 @@ def test_weights_are_shares_of_the_surprise() -> None:
 def test_hold_off_and_warm_up() -> None:
     values = np.zeros((1, 1, 3600))
     values[0, 0, 100::200] = 9.0
+
     def starts(**alarm: Any) -> list[int]:
         _, e = feed(block_op("normal", rate="10/h", **alarm), values)
         return ((e["start"][e["revision"] == 0] - EPOCH * NS) // NS).tolist()
@@ -182,9 +183,7 @@ def test_surprise_is_minus_log_p(law: str) -> None:
     assert (np.diff(far) > 0).all()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"rate": "0 Hz"}, {"hysteresis": 2.0}, {"severity": "loud"}, {"gap": 0}, {"rate": "daily"}]
-)
+@pytest.mark.parametrize("wrong", [{"rate": "0 Hz"}, {"hysteresis": 2.0}, {"severity": "loud"}, {"gap": 0}, {"rate": "daily"}])
 def test_wrong_definitions_are_refused(wrong: dict[str, Any]) -> None:
     source = MarksSpec({"score": ("f8", ())}, null="exponential", trials_hz=10.0)
     with pytest.raises(DefinitionError):

@@ -168,4 +168,3 @@ class AlarmOp(Op):
         for i, name in enumerate(self.extras, start=3 + self.channels):
             found[name] = floats[:, i].astype(np.int64) if name == "class" else floats[:, i]
         return {name: found[name].copy() for name in self._names}
-

@@ -35,7 +35,5 @@ class PageHinkley(Stage):
         """Check against the source and return the op."""
         del hop
         spec, place = block_input(self, "source", specs), f"PageHinkley({self.source!r})"
-        setting = level_setting(
-            spec, place, self.memory, self.scale_memory, self.warm_up, clip=inf, drift=self.drift, restart=self.restart
-        )
+        setting = level_setting(spec, place, self.memory, self.scale_memory, self.warm_up, clip=inf, drift=self.drift, restart=self.restart)
         return CusumOp(spec, setting)

@@ -100,9 +100,7 @@ class Points(NamedTuple):
     extra: Float
 
 
-def initial(
-    assets: int, channels: int, extras: int, held: int, null_rate: float, null_floor: float, threshold: float
-) -> AlarmState:
+def initial(assets: int, channels: int, extras: int, held: int, null_rate: float, null_floor: float, threshold: float) -> AlarmState:
     """Return the state of assets that have seen nothing, with room for ``held`` early marks.
 
     ``null_rate``: peaks a second of live time above ``null_floor`` by the stated law (0: unknown); the tail then begins as PRIOR quantiles

@@ -48,7 +48,10 @@ def join_cells(
                 now, cell, cluster = (begin + k) * width, cells[c, k], open_[c]
                 loud = live[c, k] and cell[SCORE] >= threshold
                 if cluster[SCORE] > 0 and (
-                    not live[c, k] or now - cluster[FIRST] >= longest or now - cluster[END] > gap or (loud and cell[START] - cluster[END] > gap)
+                    not live[c, k]
+                    or now - cluster[FIRST] >= longest
+                    or now - cluster[END] > gap
+                    or (loud and cell[START] - cluster[END] > gap)
                 ):
                     _close(cluster, waiting[c], count[c])
                 if loud and cluster[SCORE] == 0:

@@ -128,7 +128,17 @@ def find_tiles(
     depth. cells: ``(local,
     channel, cell, FIELDS)`` from cell number ``cell_zero[local]`` on.
     """
-    tiles, lo, hi, base, step, hop, depth, width, place = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7], shape[8]
+    tiles, lo, hi, base, step, hop, depth, width, place = (
+        shape[0],
+        shape[1],
+        shape[2],
+        shape[3],
+        shape[4],
+        shape[5],
+        shape[6],
+        shape[7],
+        shape[8],
+    )
     rows = len(first_bin)
     energy = np.empty((hi - lo, LANES), np.float32)
     total, most = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
@@ -153,7 +163,21 @@ def find_tiles(
                 else:
                     kept[now + lane + i] = last
                 if most[i] > rates[1] * level[i] and trust[base + lane + i] > 0:
-                    _keep_loud(energy, i, level[i], base + lane + i, block * hop, step, width, trust, half, band, rates, target, cell_zero[jobs.local[n]])
+                    _keep_loud(
+                        energy,
+                        i,
+                        level[i],
+                        base + lane + i,
+                        block * hop,
+                        step,
+                        width,
+                        trust,
+                        half,
+                        band,
+                        rates,
+                        target,
+                        cell_zero[jobs.local[n]],
+                    )
 
 
 @fixed_length_kernel

@@ -19,7 +19,9 @@ LANES = 16  # rows that a kernel transforms side by side
 DECIMATION = 4  # between one level and the next
 HALF_TAPS = 30  # of the decimator's filter on either side
 USABLE = 0.3  # of a level's rate: above it the decimator's transition begins
-GUARD = 0.5  # of Q/f: what a block lacks of the envelope beyond it changes energies by less than 1 %, those of a row's peak by less than 0.5 %
+GUARD = (
+    0.5  # of Q/f: what a block lacks of the envelope beyond it changes energies by less than 1 %, those of a row's peak by less than 0.5 %
+)
 
 
 def spacing(mismatch: float) -> float:

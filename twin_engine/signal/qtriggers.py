@@ -204,11 +204,33 @@ class QTriggersOp(Op):
         step = group.length // group.tiles
         hi = (group.length - group.guard) // step
         shape = np.array(
-            [group.tiles, hi - group.hop // step, hi, group.lane, step * group.factor, group.hop * group.factor, self._depths[g], self._cell, self._places[g]]
+            [
+                group.tiles,
+                hi - group.hop // step,
+                hi,
+                group.lane,
+                step * group.factor,
+                group.hop * group.factor,
+                self._depths[g],
+                self._cell,
+                self._places[g],
+            ]
         )
         rates = np.array([self._forget[g], LOWEST_SCORE, self._threshold])
         qtransform.find_tiles(
-            jobs, spectra, group.first_bin, group.weights, self._trust, self._half, self._band, shape, rates, levels, cells, zero, self._work[g].copy()
+            jobs,
+            spectra,
+            group.first_bin,
+            group.weights,
+            self._trust,
+            self._half,
+            self._band,
+            shape,
+            rates,
+            levels,
+            cells,
+            zero,
+            self._work[g].copy(),
         )
 
     def _jobs(self, group: Group, begin: Int, fresh: int, block: Block, ends: Int) -> qtransform.Jobs:
@@ -241,7 +263,9 @@ class QTriggersOp(Op):
         row = np.repeat(rows, [len(t) for t in tables])
         table = np.concatenate(tables) if tables else np.zeros((0, clusters.FIELDS + 1))
         lane, low, high = table[:, qtransform.LANE].astype(np.int64), table[:, qtransform.LOW], table[:, qtransform.HIGH]
-        start, peak, end = (time_of(np.rint(table[:, k]).astype(np.int64), self._rate) for k in (qtransform.START, qtransform.TIME, qtransform.END))
+        start, peak, end = (
+            time_of(np.rint(table[:, k]).astype(np.int64), self._rate) for k in (qtransform.START, qtransform.TIME, qtransform.END)
+        )
         columns = {
             "start": start, "peak": peak, "end": end, "channel": table[:, -1].astype(np.int64), "score": table[:, qtransform.SCORE].copy(),
             "snr": np.sqrt(2 * (table[:, qtransform.ENERGY] - 1)), "frequency": self._plan.frequency[lane], "bandwidth": high - low,

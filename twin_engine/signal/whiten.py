@@ -139,9 +139,7 @@ class WhitenOp(Op):
                 self._design(state, row, int(c))
         self._blocks(state, row, first // size, spectra, products, valid, done, spectra.shape[1])
 
-    def _blocks(
-        self, state: WhitenState, row: int, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int
-    ) -> None:
+    def _blocks(self, state: WhitenState, row: int, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int) -> None:
         line, taps = state.line[row].view(np.complex128), state.taps[row].view(np.complex128)
         convolve_partitions(spectra[:, lo:hi], line, taps, first + lo, products[:, lo:hi])
         valid[:, lo * self._block : hi * self._block] &= state.ready[row][:, None]

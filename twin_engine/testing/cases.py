@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from twin_engine.ports import BlockSpec, MarksSpec, Spec
 from twin_engine.testing.laws import Case
 
+
 def _running_psd() -> Case:
     from twin_engine.signal import RunningPSD
 
