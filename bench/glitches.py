@@ -66,7 +66,7 @@ def windows(score: Float) -> tuple[Float, Float]:
 
 
 def offline_snr(segments: Float) -> Float:
-    """Return the largest SNR of each hop, ``(segment, hop)``: the plain Q transform of whole segments, energies over twice each row's median."""
+    """Return the largest SNR of each hop, ``(segment, hop)``: the Q transform of whole segments, energies over twice each row's median."""
     spectrum = np.fft.rfft(segments, axis=1)
     energy = np.zeros((len(segments), SECONDS * HOP))
     for q in q_planes(4, 64, 0.2):

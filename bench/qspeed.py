@@ -112,7 +112,7 @@ def best(times: int, call: Callable[[], None]) -> float:
 
 
 def row_error() -> float:
-    """Return the largest relative difference from gwpy of the energies of each row's peak, on noise of unit variance with a sine-Gaussian in it."""
+    """Return the largest relative difference from gwpy of the energies of each row's peak, on unit noise with a sine-Gaussian in it."""
     from gwpy.signal.qtransform import QTile
     from gwpy.timeseries import TimeSeries
 

@@ -121,7 +121,7 @@ def _is_events(spec: object) -> bool:
 
 
 def replay(twin: Twin, blocks: Iterable[Reading | Mapping[str, NDArray[Any]]], *, asset: str = "asset", start: int = 0) -> Iterator[Update]:
-    """Run a twin over data in this process, as in ``for update in replay(twin, blocks)``.
+    """Run a twin over data in this process and yield its updates.
 
     blocks: readings, or mappings of stream name -> array ``(channel, time)`` (or ``(time,)``), each following on the one before, the first
     at ``start`` (ns UTC, on the epoch's grid). Ends by playing out lags, so that events close.

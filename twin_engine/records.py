@@ -40,8 +40,9 @@ class Reason(StrEnum):
 class Reading:
     """Decoded samples of one asset.
 
-    channels: names, ``values`` float64 ``(channel, sample)``. times: int64 ``(sample,)``, ns UTC. position: the source's place just after this reading.
-    arrival: ns UTC when it was logged (0: take the newest event time, as a file replayed does). units: one a channel, or empty when unstated.
+    channels: names, ``values`` float64 ``(channel, sample)``. times: int64 ``(sample,)``, ns UTC. position: the source's place just after
+    this reading. arrival: ns UTC when it was logged (0: take the newest event time, as a file replayed does). units: one a
+    channel, or empty when unstated.
     """
 
     asset: str
@@ -77,7 +78,10 @@ Item: TypeAlias = Reading | Reject | Idle
 
 @runtime_checkable
 class Source(Protocol):
-    """Where readings come from. ``live`` sources go on by themselves and cannot be replayed; others yield the same items from a position."""
+    """Where readings come from.
+
+    ``live`` sources go on by themselves and cannot be replayed; others yield the same items from a position.
+    """
 
     live: bool
 
@@ -126,7 +130,10 @@ _TIMES = ("start", "peak", "end")
 
 
 def event_line(event: Event) -> bytes:
-    """Return an event as a JSON line: times in ISO 8601 with ns, ``class`` as a key, what is None left out, ``schema`` the version of the shape."""
+    """Return an event as a JSON line.
+
+    Times are ISO 8601 with ns, ``class`` is a key, what is None is left out, ``schema`` is the version of the shape.
+    """
     fields = {name: value for name, value in msgspec.to_builtins(event).items() if value is not None}
     fields.update({name: iso(fields[name]) for name in _TIMES}, schema=EVENT_SCHEMA)
     return msgspec.json.encode(fields) + b"\n"
@@ -149,7 +156,10 @@ def parse_line(line: bytes) -> Event:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one step of a fleet gave. outputs: ``"stage.port"`` -> block or marks; streams too under ``"stream"``. assets: name of each fleet row."""
+    """What one step of a fleet gave.
+
+    outputs: ``"stage.port"`` -> block or marks; streams too under ``"stream"``. assets: name of each fleet row.
+    """
 
     twin: str
     assets: Sequence[str]

@@ -10,7 +10,7 @@ from twin_engine.errors import DefinitionError
 
 @cache
 def _registry() -> Any:
-    import pint
+    import pint  # noqa: PLC0415 - 0.2 s that most runs do not need
 
     registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)  # pyright: ignore[reportUnknownVariableType]
     return registry

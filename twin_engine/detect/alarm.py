@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import log
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,9 @@ class Alarm(Stage):
 
     rate: false events asked for, a text such as ``"1/day"``. An event begins at a score that the tail of the row's own past says comes
     that seldom, and lasts while scores stay above ``hysteresis`` (0..1) of the way from the tail's floor to that threshold, with pauses up
-    to ``gap`` (default: 5 samples of a block, 1/2 s for marks). It is closed at ``longest`` (default: 1 h, at least 50 gaps); another begins
-    only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it
-    after one. warm_up: live time without alarms.
+    to ``gap`` (default: 5 samples of a block, 1/2 s for marks). It is closed at ``longest`` (default: 1 h, at least 50 gaps); another
+    begins only after live time of a gap below the lower threshold, or far louder. hold_off: no event begins within it after one.
+    warm_up: live time without alarms.
     severity: ``"info"``, ``"warning"``, ``"critical"``, or ``"auto"``: critical when the peak is 100 times rarer than asked.
 
     The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they
@@ -51,8 +51,8 @@ class Alarm(Stage):
     long as what it remembers.
 
     p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns
-    of the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when the
-    event has ended.
+    of the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when
+    the event has ended.
     """
 
     source: str
@@ -144,11 +144,9 @@ class AlarmOp(Op):
         """Take scores or marks and give the revisions of events."""
         port = inputs["source"]
         if isinstance(port, Block):
-            assert isinstance(self.spec, BlockSpec)
-            points = block_points(port, self.spec, self.hop, self.surprise)
+            points = block_points(port, cast("BlockSpec", self.spec), self.hop, self.surprise)
         else:
-            assert isinstance(self.spec, MarksSpec)
-            points = mark_points(port, self.spec, self.hop, self.surprise, self.extras, state)
+            points = mark_points(port, cast("MarksSpec", self.spec), self.hop, self.surprise, self.extras, state)
         ints, floats = advance(state, self.policy, port.rows, points, self.channels, len(self.extras))
         live, until = np.rint(points.live * NS).astype(np.int64), points.ends[:, -1].copy()
         columns = self._columns(ints, floats)

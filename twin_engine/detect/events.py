@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,13 +27,13 @@ def to_events(
     columns = {name: np.asarray(column).tolist() for name, column in marks.columns.items()}
     kind = spec.kind or "anomaly"
     found: list[Event] = []
-    for i, row in enumerate(marks.row.tolist()):
+    for i, row in enumerate(cast("list[int]", marks.row.tolist())):
         at: dict[str, Any] = {name: column[i] for name, column in columns.items()}
         asset: str = asset_names[row]
         found.append(
             Event(
                 id=event_id(twin_name, definition_digest, asset, stage_name, kind, at["start"], at["ordinal"]),
-                twin=twin_name, asset=asset, stage=stage_name, kind=kind, severity=SEVERITIES[at["severity"]],
+                twin=twin_name, asset=asset, stage=stage_name, kind=kind, severity=SEVERITIES[int(at["severity"])],
                 start=at["start"], peak=at["peak"], end=at["end"], score=at["score"], p_value=at["p_value"],
                 channels=_weights(spec.channels, at["weight"]), revision=at["revision"], final=at["final"],
                 frequency=at.get("frequency"), bandwidth=at.get("bandwidth"), snr=at.get("snr"),
@@ -52,4 +52,5 @@ def _weights(names: Sequence[str], weights: Sequence[float]) -> dict[str, float]
 def _class(code: Any, names: tuple[str, ...]) -> str | None:
     if code is None or code < 0:
         return None
-    return names[code] if code < len(names) else str(code)
+    place = int(code)
+    return names[place] if place < len(names) else str(place)

@@ -29,7 +29,7 @@ def _chi2(k: float) -> Callable[[Float], Float]:
         near = -_special.xlogy(1.0, np.maximum(_special.gammaincc(a, y), 1e-300))
         series = 1.0 + (a - 1.0) / y * (1.0 + (a - 2.0) / y * (1.0 + (a - 3.0) / y))
         far = y - _special.xlogy(a - 1.0, y) + lgamma(a) - _special.xlogy(1.0, np.maximum(series, 1e-300))
-        return np.where(near < 600.0, near, far)
+        return np.asarray(np.where(near < 600.0, near, far), np.float64)
 
     return surprise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from twin_engine.stage import Op, Stage, marks_input
 class Veto(Stage):
     """Join triggers, or the final revisions of events, to segments that are not to be trusted.
 
-    source: marks with start and end. pad: seconds put before and after each. above: the score from which on a mark vetoes. Segments that
-    overlap are one; a segment is given when nothing can join it any more. One that reaches ``longest`` is cut: another begins where it ends.
+    source: marks with start and end. pad: seconds put before and after each. above: the score from which on a mark vetoes. Segments
+    that overlap are one; a segment is given when nothing can join it any more. One that reaches ``longest`` is cut:
+    another begins where it ends.
 
     Marks out, in order of time: start, end (ns UTC), and dead: seconds vetoed since the beginning, this segment included. Dead time as a
     fraction is that over the live time, the sum of ``Marks.live``. ``time`` is that from which on nothing could join.
@@ -74,8 +75,7 @@ class VetoOp(Op):
 
     def step(self, state: VetoState, inputs: Mapping[str, Port]) -> tuple[VetoState, dict[str, Port]]:
         """Take marks and give the segments that are complete."""
-        port = inputs["source"]
-        assert isinstance(port, Marks)
+        port = cast("Marks", inputs["source"])
         keep = np.ones(len(port), bool)
         if self._events:
             keep &= port.columns["final"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,10 @@ def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
 
 @fixed_length_kernel
 def _inverse_fft(xr: Single, xi: Single, yr: Single, yi: Single, size: int, cos: Single, sin: Single) -> bool:
-    """Inverse FFTs (unscaled) of LANES interleaved signals: Stockham's autosort algorithm (Cochran et al. 1967), radix 4 with one pass
-    of radix 2.
+    """Inverse FFTs (unscaled) of LANES interleaved signals.
 
-    All arrays are ``(size * LANES,)``. cos, sin: of 2 pi k / size. Returns whether the result is in y.
+    Stockham's autosort algorithm (Cochran et al. 1967), radix 4 with one pass of radix 2. All arrays are ``(size *
+    LANES,)``. cos, sin: of 2 pi k / size. Returns whether the result is in y.
     """
     n, stride, flipped = size, LANES, False
     while n > 1:
@@ -183,7 +183,7 @@ def find_tiles(
 @fixed_length_kernel
 def _keep_loud(
     energy: Single, i: int, level: float, lane: int, start: int, step: int, width: int, trust: Single, half: Float, band: Float,
-    rates: Float, cells: Float, zero: np.int64,
+    rates: Float, cells: Float, zero: Any,
 ) -> None:  # fmt: skip
     """Put the tiles of one row that are loud enough in their cells."""
     n = np.float64(trust[lane])

@@ -117,7 +117,10 @@ def welch(place: str, rate: Fraction, segment: str | float, memory: str | float,
 
 
 class PSDState(NamedTuple):
-    """history: ``(asset, channel, time)``, past samples. run: valid samples in a row. seen: segments so far. held: the last density. ready: whether it counts."""
+    """history: ``(asset, channel, time)``, past samples. run: valid samples in a row. seen: segments so far.
+
+    held: the last density. ready: whether it counts.
+    """
 
     history: Float
     run: Int

@@ -80,17 +80,18 @@ class QTriggers(Stage):
         plan = tiling(float(spec.rate), (low, high), self.q, self.mismatch, float(seconds(self.longest)), float(CADENCE), levels)
         if not plan.groups:
             raise DefinitionError(
-                place, expected="at least one row of tiles", found=f"band {self.band} Hz at {float(spec.rate):g} Hz, Q/f up to {self.longest}",
+                place, expected="at least one row of tiles",
+                found=f"band {self.band} Hz at {float(spec.rate):g} Hz, Q/f up to {self.longest}",
                 mend="Widen the band or raise longest.",
             )  # fmt: skip
         return QTriggersOp(hop, spec, plan, self, place)
 
 
 class QState(NamedTuple):
-    """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other. run: valid samples in a row;
-    runs: the same at the
-    ends of the last cells. levels: recent levels of each row, group by group. cells: those not yet joined. open, waiting, queued: see
-    ``join_cells``.
+    """All ``(asset, channel, ...)``. past: the last samples of each decimation level, one after the other.
+
+    run: valid samples in a row; runs: the same at the ends of the last cells. levels: recent levels of each row, group by group. cells:
+    those not yet joined. open, waiting, queued: see ``join_cells``.
     """
 
     past: Single
@@ -104,7 +105,10 @@ class QState(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """A decimation level. at: its place in ``past``. keep: samples kept. behind: samples by which its end trails the input's end over its factor."""
+    """A decimation level. at: its place in ``past``. keep: samples kept.
+
+    behind: samples by which its end trails the input's end over its factor.
+    """
 
     at: int
     keep: int
@@ -123,7 +127,7 @@ class QTriggersOp(Op):
         taps = 2 * HALF_TAPS + 1
         self._taps = (2 * signal.firwin(taps, 0.25, window=("kaiser", 9.0))).astype(np.float32)
         self._reach = -(-max(g.guard * g.factor + g.delay for g in plan.groups) // self._cell)  # cells each side that a tile depends on
-        lag = max(max(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
+        lag = max(*(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
         memory = float(seconds(stage.memory))
         self._trust = np.maximum(2 * memory * plan.independent, 0).astype(np.float32)
@@ -176,7 +180,8 @@ class QTriggersOp(Op):
 
     def _transform(self, state: QState, block: Block, filled: Float, ends: Int, cells: Float, zero: Int) -> None:
         """Decimate the new samples level by level and transform the blocks that they complete."""
-        rows, fresh = block.rows, filled.astype(np.float32)
+        rows = block.rows
+        fresh: Single = filled.astype(np.float32)
         for number, level in enumerate(self._levels):
             span = slice(level.at, level.at + level.keep)
             past = np.concatenate([state.past[rows, :, span], fresh], axis=2)
@@ -188,12 +193,13 @@ class QTriggersOp(Op):
             if number + 1 < len(self._levels):
                 following = self._levels[number + 1]
                 first = DECIMATION * int(block.start[0] // DECIMATION ** (number + 1) - following.behind) - int(begin[0]) + level.keep
-                fresh = np.empty((*past.shape[:2], fresh.shape[2] // DECIMATION), np.float32)
+                fresh = np.empty((past.shape[0], past.shape[1], fresh.shape[2] // DECIMATION), np.float32)
                 flat = past.reshape(-1, past.shape[2])
                 qtransform.decimate(flat, self._taps, first, fresh.reshape(len(flat), -1))
 
     def _group(
-        self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, block: Block, ends: Int, levels: Single, cells: Float, zero: Int
+        self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, block: Block, ends: Int, levels: Single,
+        cells: Float, zero: Int,
     ) -> None:  # fmt: skip
         jobs = self._jobs(group, begin, fresh, block, ends)
         if not len(jobs.row):
@@ -239,7 +245,7 @@ class QTriggersOp(Op):
         number = (begin + fresh - group.guard) // group.hop - first
         local, channel = (a.ravel() for a in np.indices((len(first), self._channels)))
         each = number[local]
-        index = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        index: Int = np.arange(int(each.sum()), dtype=np.int64) - np.repeat(np.cumsum(each) - each, each)
         local, channel = np.repeat(local, each), np.repeat(channel, each)
         blocks = first[local] + index
         stop = (blocks + 1) * group.hop + group.guard
@@ -283,7 +289,7 @@ class QTriggersOp(Op):
         score = np.maximum(cells[..., qtransform.SCORE].reshape(shape).max(axis=3), LOWEST_SCORE)
         lag, rounded, _ = self._back
         start = (block.start + int((lag - rounded) * self._rate) - self._lag) // self._hop
-        return Block(score, live.reshape(shape).all(axis=3), block.rows.copy(), start)
+        return Block(score, np.asarray(live.reshape(shape).all(axis=3), np.bool_), block.rows.copy(), start)
 
 
 def _levels(plan: Tiling) -> tuple[_Level, ...]:

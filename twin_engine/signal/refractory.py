@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Refractory(Stage):
 
     def bind(self, hop: Fraction, specs: Mapping[str, Spec]) -> Op:
         """Bind to a block of scores that are not negative."""
+        del hop
         spec, place = block_input(self, "source", specs), f"Refractory({self.source!r})"
         if self.floor <= 0:
             raise DefinitionError(place, expected="a floor above 0", found=str(self.floor))
@@ -42,7 +43,10 @@ class Refractory(Stage):
 
 
 class RefractoryState(NamedTuple):
-    """recent: ``(asset, channel)``, how far the logarithm of the loudest lies above the floor's. line: the same of the last scores, ``(asset, channel, time)``."""
+    """recent: ``(asset, channel)``, how far the logarithm of the loudest lies above the floor's.
+
+    line: the same of the last scores, ``(asset, channel, time)``.
+    """
 
     recent: Float
     line: Float
@@ -63,8 +67,7 @@ class RefractoryOp(Op):
 
     def step(self, state: RefractoryState, inputs: Mapping[str, Port]) -> tuple[RefractoryState, dict[str, Port]]:
         """Weigh each score by the past."""
-        block = inputs["source"]
-        assert isinstance(block, Block)
+        block = cast("Block", inputs["source"])
         valid: Bool = block.valid & (block.values >= 0)
         score = np.where(valid, block.values, 0.0)
         above = np.log(np.maximum(score / self._floor, 1.0))

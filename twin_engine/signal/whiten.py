@@ -62,10 +62,10 @@ class Whiten(Stage):
 
 
 class WhitenState(NamedTuple):
-    """history: past samples. run: valid samples in a row. ring, ordered, seen: segments (see psd). line: spectra of past blocks. taps:
-    the filter's
-    spectra (both as pairs of floats, since a snapshot holds no double complex numbers). ready: whether there is a filter. All ``(asset,
-    channel, ...)``.
+    """All ``(asset, channel, ...)``. history: past samples. run: valid samples in a row. ring, ordered, seen: segments (see psd).
+
+    line: spectra of past blocks. taps: the filter's spectra (both as pairs of floats, since a snapshot holds no double complex numbers).
+    ready: whether there is a filter.
     """
 
     history: Float
