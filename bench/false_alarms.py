@@ -44,7 +44,7 @@ def main() -> None:
         marks = fleet.step(Frame(blocks, np.array([step == 0]), HOPS, np.array([at]), rows))["alarm.events"]
         assert isinstance(marks, Marks)
         live += int(marks.live.sum())
-        onsets += list(marks.columns["start"][marks.columns["revision"] == 0] / 1e9 - 1.7e9)
+        onsets += (marks.columns["start"][marks.columns["revision"] == 0] / 1e9 - 1.7e9).tolist()
     half = given.hours * 1800
     hours = live / 3.6e12
     print(json.dumps({
