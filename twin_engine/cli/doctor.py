@@ -8,8 +8,10 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from twin_engine.cli.report import table
 
@@ -56,8 +58,7 @@ def _machine() -> Iterator[tuple[str, str, str]]:
 def _gpu() -> tuple[str, str]:
     if not _installed("torch"):
         return "torch is not installed", "optional"
-    import torch
-
+    torch: Any = import_module("torch")  # an extra: there may be nothing to check types against
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0)), "ok"
     return f"none that torch {torch.__version__} can use", "optional"
