@@ -46,8 +46,10 @@ class Alarm(Stage):
     pass 10 to 20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and
     trials it begins as that law, worth 32 peaks, and no threshold is ever below half of the law's own; without, there is no alarm before
     64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least as loud came
-    within 2/rate of live time, another is withheld and counts as noise: until the tail has followed, a noisy sensor gives four times the
-    rate, and ever louder ones, whose number grows as the logarithm of time. A row that has become quiet is learned anew after a silence as
+    within ``habituation`` of live time (default: 2/rate), another is withheld and counts as noise: until the tail has followed, a noisy
+    sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time. Where anomalies are known to come
+    far oftener than false alarms may (glitches of a detector), give a short one: then alarmed peaks beyond twice the number that the rate
+    gives do not enter the tail either, and each is told. A row that has become quiet is learned anew after a silence as
     long as what it remembers.
 
     p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns
@@ -63,6 +65,7 @@ class Alarm(Stage):
     longest: Any = None
     warm_up: Any = 0
     memory: Any = "30 days"
+    habituation: Any = None
     severity: str = "auto"
     kind: str = ""
 
@@ -118,6 +121,7 @@ class AlarmOp(Op):
             rate, max(DEPTH * rate, RING / float(seconds(stage.memory))), stage.hysteresis,
             int(seconds(stage.hold_off) * NS), int(gap * NS), int(window * NS), int(longest * NS),
             float(seconds(stage.warm_up)), 0.5 * expected if trials else -np.inf, float(hop * NS),
+            2.0 / rate if stage.habituation is None else float(seconds(stage.habituation)), np.inf if stage.habituation is None else 2.0,
         )  # fmt: skip
         columns: dict[str, tuple[str, tuple[int, ...]]] = {
             **dict.fromkeys(("start", "peak", "end"), ("i8", ())),

@@ -15,9 +15,11 @@ from twin_engine.kernels._jit import kernel
 from twin_engine.kernels.alarm_state import (
     ARMED,
     CEILING,
+    COUNT,
     CREST,
     CREST_AT,
     CREST_CENSORED,
+    EXPOSURE,
     FAR,
     FLOOR,
     HOT,
@@ -61,12 +63,21 @@ def _close_window(f: Float, w: Int, ring: Any, censored: Bool, base: Any, c: Any
 
 
 @kernel
-def _common(recent: Float, x: float, live: float, rate: float) -> bool:
-    """Whether RECENT alarms at least as high came within twice the time that one should take: such a peak is not as rare as asked."""
+def _common(recent: Float, x: float, live: float, habituation: float) -> bool:
+    """Whether RECENT alarms at least as high came within the habituation: such a peak is what the row does."""
     for i in range(RECENT):
-        if recent[0, i] < x or live - recent[1, i] > 2.0 / rate:
+        if recent[0, i] < x or live - recent[1, i] > habituation:
             return False
     return True
+
+
+@kernel
+def _expected(f: Float, w: Int, censored: Bool, c: Any) -> bool:
+    """Whether one more alarm is no more than the asked rate gives by chance; what is beyond that is real and says nothing of the tail."""
+    held = 0
+    for i in range(w[COUNT]):
+        held += censored[i]
+    return held + 0.5 < c.share * c.rate * f[EXPOSURE]
 
 
 @kernel
@@ -151,7 +162,7 @@ def _begins(f: Float, w: Int, recent: Float, c: Any, x: float, start: int, live:
     if x < f[THRESHOLD] or live < c.warm_up or start < w[HOT] + c.hold_off:
         return False
     back = w[ARMED] == 1 or x > f[CEILING] + f[THRESHOLD] - f[FLOOR]
-    return back and not _common(recent, x, live, c.rate)
+    return back and not _common(recent, x, live, c.habituation)
 
 
 @kernel
@@ -184,7 +195,8 @@ def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tu
                 done = w[OPEN] == 1 and (time - w[HOT] > c.gap or w[HOT] - w[START] >= c.longest)
                 if done:  # its peak enters the tail as "at least the threshold it passed", however loud it was
                     w[OPEN], w[ARMED], f[CEILING] = 0, 0, f[SCORE]
-                    push(f, w, ring, censored, f[PASSED], True, c.wanted)
+                    if _expected(f, w, censored, c):
+                        push(f, w, ring, censored, f[PASSED], True, c.wanted)
                 _close_window(f, w, ring, censored, base, c, d.peak[p] if p < last else end)
                 _rearm(f, w, c, live)
                 if p == last:

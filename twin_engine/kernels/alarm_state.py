@@ -67,7 +67,8 @@ class AlarmState(NamedTuple):
 class Policy(NamedTuple):
     """Rates in Hz and ``warm_up`` in seconds of live time, the rest in ns of event time. ``least``: the lowest threshold there may be.
 
-    ``wanted``: the rate of peaks above the tail's floor, reached within a factor of two from above.
+    ``wanted``: the rate of peaks above the tail's floor, reached within a factor of two from above. ``habituation``: seconds of live time;
+    ``share``: of the alarms that the asked rate gives, those that may enter the tail.
     """
 
     rate: float
@@ -80,6 +81,8 @@ class Policy(NamedTuple):
     warm_up: float
     least: float
     hop: float
+    habituation: float
+    share: float
 
 
 class Points(NamedTuple):
