@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from twin_engine import Channel, Stream, Twin
-from twin_engine.detect import Alarm
-from twin_engine.signal import QTriggers, Subtract, Whiten
+from twin_engine.detect import Alarm, Veto
+from twin_engine.signal import QTriggers, Refractory, Subtract, Whiten
 from twin_engine.sim import Interferometer, Lines, Witness
 
 WITNESSES = (
@@ -50,7 +50,9 @@ twin = Twin(
         "white": Whiten("clean", memory="32 s", warm_up="6.5 s"),  # so that the triggers are valid after 8 s
         "glitch": QTriggers("white", band=(20, 1024), q=(4, 64), mismatch=0.2),
         "alarm": Alarm("glitch", rate="1/h", gap="1/4 s", habituation="32 s"),  # two transients a second apart are two events
+        "news": Refractory("glitch.energy"),
+        "veto": Veto("alarm"),
     },
     simulator=simulator,
-    show=("clean", "white"),
+    show=("clean", "white", "news"),
 )
