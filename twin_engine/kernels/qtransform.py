@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from twin_engine.kernels._jit import fixed_length_kernel
 from twin_engine.ports import Bool, Float, Int
 
 Single = NDArray[np.float32]
-LANES = 16
+Complex = NDArray[np.complex64]
+PAIRS = 16  # of tiles, summed side by side
+TERMS = 4  # bins added in one pass
 CLIP = 4.0  # energies count in a row's level up to this many times the level
 CLIPPED_MEAN = 1.0 - np.exp(-CLIP)  # of an exponential variable with mean 1
 LOWEST = 0.7  # a row's level is not taken below this part of what white noise would give
@@ -22,15 +24,14 @@ FIELDS = 9
 
 
 class Jobs(NamedTuple):
-    """Blocks to be transformed, in order of time for each row and channel.
+    """Blocks to be transformed, in order of row and time.
 
-    row: place in the fleet. local: place in the step. channel. block: number on the epoch's grid. whole: whether all of its samples
-    were valid.
+    row: place in the fleet of each of the step's rows. until: up to which job a row's go. block: number on the epoch's grid of each job.
+    whole: ``(job, channel)``, whether all of its samples were valid.
     """
 
     row: Int
-    local: Int
-    channel: Int
+    until: Int
     block: Int
     whole: Bool
 
@@ -48,157 +49,108 @@ def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
 
 
 @fixed_length_kernel
-def _inverse_fft(xr: Single, xi: Single, yr: Single, yi: Single, size: int, cos: Single, sin: Single) -> bool:
-    """Inverse FFTs (unscaled) of LANES interleaved signals.
+def _pair_energies(spectrum: Complex, weights: Complex, turns: Single, used: Single, x: Single, energy: Single) -> None:
+    """Write the energies of a row's tiles, in pairs as far before as after the block's middle: they share their products.
 
-    Stockham's autosort algorithm (Cochran et al. 1967), radix 4 with one pass of radix 2. All arrays are ``(size *
-    LANES,)``. cos, sin: of 2 pi k / size. Returns whether the result is in y.
+    spectrum: from the row's first bin on. weights: ``(bin,)``, with the middle's phase. turns: ``(chunk, pass, 2 TERMS PAIRS)``,
+    cosines, then sines, of each bin and pair. used: ``(chunk, PAIRS)``, 1 or 0. x: room for two rows of bins, 0 beyond them. energy:
+    ``(chunk, 2 PAIRS)``, after, then before the middle.
     """
-    n, stride, flipped = size, LANES, False
-    while n > 1:
-        turn = size // n
-        if n % 4 == 0:
-            m = n // 4
-            for p in range(m):
-                c1, s1, c2, s2 = cos[p * turn], sin[p * turn], cos[2 * p * turn], sin[2 * p * turn]
-                c3, s3 = cos[3 * p * turn], sin[3 * p * turn]
-                a, b, c, d, o = p * stride, (p + m) * stride, (p + 2 * m) * stride, (p + 3 * m) * stride, 4 * p * stride
-                for i in range(stride):
-                    er, ei, fr, fi = xr[a + i] + xr[c + i], xi[a + i] + xi[c + i], xr[a + i] - xr[c + i], xi[a + i] - xi[c + i]
-                    gr, gi, hr, hi = xr[b + i] + xr[d + i], xi[b + i] + xi[d + i], xr[b + i] - xr[d + i], xi[b + i] - xi[d + i]
-                    yr[o + i], yi[o + i] = er + gr, ei + gi
-                    t, u = fr - hi, fi + hr
-                    yr[o + stride + i], yi[o + stride + i] = t * c1 - u * s1, t * s1 + u * c1
-                    t, u = er - gr, ei - gi
-                    yr[o + 2 * stride + i], yi[o + 2 * stride + i] = t * c2 - u * s2, t * s2 + u * c2
-                    t, u = fr + hi, fi - hr
-                    yr[o + 3 * stride + i], yi[o + 3 * stride + i] = t * c3 - u * s3, t * s3 + u * c3
-            n, stride = m, stride * 4
-        else:
-            m = n // 2
-            for p in range(m):
-                c1, s1 = cos[p * turn], sin[p * turn]
-                a, b, o = p * stride, (p + m) * stride, 2 * p * stride
-                for i in range(stride):
-                    t, u = xr[a + i] - xr[b + i], xi[a + i] - xi[b + i]
-                    yr[o + i], yi[o + i] = xr[a + i] + xr[b + i], xi[a + i] + xi[b + i]
-                    yr[o + stride + i], yi[o + stride + i] = t * c1 - u * s1, t * s1 + u * c1
-            n, stride = m, stride * 2
-        xr, yr, xi, yi, flipped = yr, xr, yi, xi, not flipped
-    return flipped
-
-
-@fixed_length_kernel
-def block_energies(
-    spectrum: NDArray[np.complex64], first_bin: Int, weights: Single, lane: int, tiles: int, lo: int, hi: int, work: Single, out: Single
-) -> None:
-    """Write the energies ``(tile, LANES)`` of tiles lo to hi of a block for the LANES rows from ``lane`` on.
-
-    spectrum: ``(bin,)`` of the block. work: ``(6, tiles * LANES)``, whose last two rows begin with cos and sin of 2 pi k / tiles.
-    """
-    xr, xi, yr, yi = work[0], work[1], work[2], work[3]
-    count = weights.shape[0]
-    for j in range(count):
-        for i in range(LANES):
-            z, w = spectrum[first_bin[lane + i] + j], weights[j, lane + i]
-            xr[j * LANES + i], xi[j * LANES + i] = z.real * w, z.imag * w
-    xr[count * LANES :] = 0
-    xi[count * LANES :] = 0
-    if _inverse_fft(xr, xi, yr, yi, tiles, work[4], work[5]):
-        xr, xi = yr, yi
-    for j in range(lo, hi):
-        for i in range(LANES):
-            at = j * LANES + i
-            out[j - lo, i] = xr[at] * xr[at] + xi[at] * xi[at]
+    for j in range(len(weights)):
+        z, w = spectrum[j], weights[j]
+        x[0, j], x[1, j] = z.real * w.real - z.imag * w.imag, z.real * w.imag + z.imag * w.real
+    total = np.empty((4, PAIRS), np.float32)
+    for chunk in range(turns.shape[0]):
+        for k in range(4):
+            for t in range(PAIRS):
+                total[k, t] = 0
+        for n in range(turns.shape[1]):
+            j = n * TERMS
+            a0, a1, a2, a3, b0, b1, b2, b3 = x[0, j], x[0, j + 1], x[0, j + 2], x[0, j + 3], x[1, j], x[1, j + 1], x[1, j + 2], x[1, j + 3]
+            for t in range(PAIRS):
+                c0, c1, c2, c3 = turns[chunk, n, t], turns[chunk, n, 16 + t], turns[chunk, n, 32 + t], turns[chunk, n, 48 + t]
+                s0, s1, s2, s3 = turns[chunk, n, 64 + t], turns[chunk, n, 80 + t], turns[chunk, n, 96 + t], turns[chunk, n, 112 + t]
+                total[0, t] += a0 * c0 + a1 * c1 + a2 * c2 + a3 * c3
+                total[1, t] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
+                total[2, t] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
+                total[3, t] += b0 * c0 + b1 * c1 + b2 * c2 + b3 * c3
+        for t in range(PAIRS):
+            real, imaginary = total[0, t] - total[1, t], total[2, t] + total[3, t]
+            energy[chunk, t] = used[chunk, t] * (real * real + imaginary * imaginary)
+            real, imaginary = total[0, t] + total[1, t], total[3, t] - total[2, t]
+            energy[chunk, PAIRS + t] = used[chunk, t] * (real * real + imaginary * imaginary)
 
 
 @fixed_length_kernel
 def find_tiles(
-    jobs: Jobs, spectra: NDArray[np.complex64], first_bin: Int, weights: Single, trust: Single, half: Float, band: Float, shape: Int,
-    rates: Float, levels: Single, cells: Float, cell_zero: Int, work: Single,
+    jobs: Jobs, begin: int, end: int, spectra: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, trust: Single,
+    half: Float, band: Float, shape: Int, rates: Float, levels: Single, cells: Float, cell_zero: Int,
 ) -> None:  # fmt: skip
     """Normalise the tiles of a group's blocks by each row's own recent level, and keep the loudest tile of each cell of time.
 
-    spectra: ``(job, bin)``. trust, half, band: ``(lane,)`` of the whole tiling: independent tiles behind a level, half a tile's
-    duration (input samples), half its
-    bandwidth and centre (``(2, lane)``, Hz). shape: tiles, lo, hi, first lane, input samples between tiles, of a hop, depth of the
-    levels' memory, of a cell, place of
-    the group's levels. rates: forgetting
-    a block, lowest score kept, trigger threshold. levels: ``(asset, channel, depth * lane)``, level after block b at place b modulo the
-    depth. cells: ``(local,
-    channel, cell, FIELDS)`` from cell number ``cell_zero[local]`` on.
+    begin, end: which of the step's rows times channels. spectra: ``(job, channel, bin)``. weights: ``(row, bin)``. trust, half, band:
+    ``(row,)`` of the whole tiling: independent tiles behind a level, half a tile's duration (input samples), half its bandwidth and
+    centre (``(2, row)``, Hz). shape: tiles of a block, the group's first row, input samples between tiles, of a hop, depth of the levels'
+    memory, samples of a cell, place of the group's levels. rates: forgetting a block, lowest score kept, trigger threshold. levels:
+    ``(asset, channel, depth * row)``, level after block b at place b modulo the depth. cells: ``(local, channel, cell, FIELDS)`` from
+    cell number ``cell_zero[local]`` on.
     """
-    tiles, lo, hi, base, step, hop, depth, width, place = (
-        shape[0],
-        shape[1],
-        shape[2],
-        shape[3],
-        shape[4],
-        shape[5],
-        shape[6],
-        shape[7],
-        shape[8],
-    )
-    rows = len(first_bin)
-    energy = np.empty((hi - lo, LANES), np.float32)
-    total, most = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    for n in range(len(jobs.row)):
-        block, row, channel = jobs.block[n], jobs.row[n], jobs.channel[n]
-        kept, target = levels[row, channel], cells[jobs.local[n], channel]
-        now, before = place + block % depth * rows, place + (block - 1) % depth * rows
-        for lane in range(0, rows, LANES):
-            block_energies(spectra[n], first_bin, weights, lane, tiles, lo, hi, work, energy)
-            level = np.maximum(kept[now + lane : now + lane + LANES], np.float32(LOWEST))  # as it was `depth` blocks ago
-            total[:] = 0
-            most[:] = 0
-            for j in range(hi - lo):
-                for i in range(LANES):
-                    total[i] += min(energy[j, i], np.float32(CLIP) * level[i])
-                    most[i] = max(most[i], energy[j, i])
-            for i in range(LANES):
-                last = kept[before + lane + i]
-                if jobs.whole[n]:
-                    mean = total[i] / np.float32((hi - lo) * CLIPPED_MEAN)
-                    kept[now + lane + i] = last + np.float32(rates[0]) * (mean - last)
-                else:
-                    kept[now + lane + i] = last
-                if most[i] > rates[1] * level[i] and trust[base + lane + i] > 0:
+    tiles, base, hop, depth, place, rows, channels = shape[0], shape[1], shape[3], shape[4], shape[6], len(first_bin), spectra.shape[1]
+    energy = np.empty((turns.shape[0], 2 * PAIRS), np.float32)
+    x = np.zeros((2, turns.shape[1] * TERMS), np.float32)
+    share, forget, lowest = np.float32(1 / (tiles * CLIPPED_MEAN)), np.float32(rates[0]), np.float32(rates[1])
+    for unit in range(begin, end):
+        local, channel = unit // channels, unit % channels
+        kept, zero = levels[jobs.row[local], channel], cell_zero[local]
+        for n in range(jobs.until[local - 1] if local > 0 else 0, jobs.until[local]):
+            now, before = place + jobs.block[n] % depth * rows, place + (jobs.block[n] - 1) % depth * rows
+            rate = forget if jobs.whole[n, channel] else np.float32(0)
+            for r in range(rows):
+                _pair_energies(spectra[n, channel, first_bin[r] :], weights[r], turns, used, x, energy)
+                level = max(kept[now + r], np.float32(LOWEST))  # as it was `depth` blocks ago
+                limit, most = lowest * level, np.float32(CLIP) * level
+                total, loud = np.float32(0), 0
+                for chunk in range(energy.shape[0]):
+                    for t in range(2 * PAIRS):
+                        e = energy[chunk, t]
+                        total += min(most, e)
+                        loud += e > limit
+                kept[now + r] = kept[before + r] + rate * (total * share - kept[before + r])
+                if loud:
                     _keep_loud(
                         energy,
-                        i,
-                        level[i],
-                        base + lane + i,
-                        block * hop,
-                        step,
-                        width,
+                        float(level),
+                        base + r,
+                        int(jobs.block[n] * hop),
+                        shape,
                         trust,
                         half,
                         band,
                         rates,
-                        target,
-                        cell_zero[jobs.local[n]],
+                        cells[local, channel],
+                        int(zero),
                     )
 
 
 @fixed_length_kernel
 def _keep_loud(
-    energy: Single, i: int, level: float, lane: int, start: int, step: int, width: int, trust: Single, half: Float, band: Float,
-    rates: Float, cells: Float, zero: Any,
+    energy: Single, level: float, row: int, start: int, shape: Int, trust: Single, half: Float, band: Float, rates: Float, cells: Float,
+    zero: int,
 ) -> None:  # fmt: skip
     """Put the tiles of one row that are loud enough in their cells."""
-    n = np.float64(trust[lane])
-    for j in range(energy.shape[0]):
-        e = np.float64(energy[j, i]) / level
-        if e <= rates[1]:
+    n, middle = np.float64(trust[row]), shape[0] // 2
+    for j in range(shape[0]):
+        pair = j - middle if j >= middle else middle - 1 - j
+        e = np.float64(energy[pair // PAIRS, pair % PAIRS + (0 if j >= middle else PAIRS)]) / level
+        if not e > rates[1]:
             continue
         # an energy over a level that was itself estimated from n tiles: minus the logarithm of its survival (Lomax) under Gaussian noise
         score = n * np.log1p(e / n)
-        time = start + j * step
-        cell = cells[time // width - zero]
-        louder = score > cell[SCORE] or (score == cell[SCORE] and lane < cell[LANE])
-        if louder:
-            cell[SCORE], cell[ENERGY], cell[LANE], cell[TIME] = score, e, lane, time
+        time = start + j * shape[2]
+        cell = cells[time // shape[5] - zero]
+        if score > cell[SCORE] or (score == cell[SCORE] and row < cell[LANE]):
+            cell[SCORE], cell[ENERGY], cell[LANE], cell[TIME] = score, e, row, time
         if score >= rates[2]:
-            cell[START], cell[END] = min(cell[START], time - half[lane]), max(cell[END], time + half[lane])
-            cell[LOW] = min(cell[LOW], band[1, lane] - band[0, lane])
-            cell[HIGH] = max(cell[HIGH], band[1, lane] + band[0, lane])
+            cell[START], cell[END] = min(cell[START], time - half[row]), max(cell[END], time + half[row])
+            cell[LOW] = min(cell[LOW], band[1, row] - band[0, row])
+            cell[HIGH] = max(cell[HIGH], band[1, row] + band[0, row])

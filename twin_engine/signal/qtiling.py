@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twin_engine.kernels.qtransform import PAIRS, TERMS
 from twin_engine.ports import Float, Int
 
-LANES = 16  # rows that a kernel transforms side by side
 DECIMATION = 4  # between one level and the next
 HALF_TAPS = 30  # of the decimator's filter on either side
 USABLE = 0.3  # of a level's rate: above it the decimator's transition begins
@@ -54,9 +54,8 @@ class Group:
     """Rows that share their blocks: the middle ``hop`` of ``length`` samples at a decimation level, ``tiles`` in a whole block.
 
     A block b covers samples ``(b + 1) hop + guard - length`` to ``(b + 1) hop + guard`` of the level and gives the tiles of ``b hop``
-    to ``(b + 1) hop``. lane: place
-    of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(bin, row)`` float32, windows scaled to unit mean energy
-    on white noise of unit variance.
+    to ``(b + 1) hop``. row: place of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(row, bin)``, windows scaled
+    to unit mean energy on white noise of unit variance, turned to the middle of the hop. turns, used: see ``find_tiles``.
     """
 
     level: int
@@ -64,9 +63,11 @@ class Group:
     hop: int
     guard: int
     tiles: int
-    lane: int
+    row: int
     first_bin: Int
-    weights: NDArray[np.float32]
+    weights: NDArray[np.complex64]
+    turns: NDArray[np.float32]
+    used: NDArray[np.float32]
 
     @property
     def factor(self) -> int:
@@ -86,7 +87,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Tiling:
-    """All rows, in lanes (rows of a group are padded to whole lanes with weight 0). q, frequency: ``(lane,)``, 0 where padded."""
+    """All rows, group by group. q, frequency (Hz): ``(row,)``."""
 
     rate: float
     groups: tuple[Group, ...]
@@ -96,13 +97,13 @@ class Tiling:
     @property
     def rows(self) -> int:
         """Rows of tiles."""
-        return int((self.q > 0).sum())
+        return len(self.q)
 
     @property
     def independent(self) -> Float:
-        """Independent tiles a second of each row: the equivalent bandwidth of its squared window, ``(lane,)``."""
+        """Independent tiles a second of each row: the equivalent bandwidth of its squared window, ``(row,)``."""
         shape = 0.8127**2 / 0.6017  # integral of the squared bisquare, squared, over that of its fourth power, in half widths
-        return np.divide(shape * math.sqrt(11.0) * self.frequency, self.q, out=np.zeros_like(self.q), where=self.q > 0)
+        return shape * math.sqrt(11.0) * self.frequency / self.q
 
 
 def tile_count(mismatch: float) -> int:
@@ -133,27 +134,38 @@ def tiling(
             length = 2 ** math.floor(math.log2(duration * rate / DECIMATION**level))
             members.setdefault((level, max(length, n)), []).append((float(plane), float(f)))
     groups: list[Group] = []
-    lanes: list[tuple[float, float]] = []
+    every: list[tuple[float, float]] = []
     for (level, length), rows in sorted(members.items()):
-        groups.append(_group(rate / DECIMATION**level, level, length, n, rows, cadence, len(lanes)))
-        lanes += rows + [(0.0, 0.0)] * (-len(rows) % LANES)
-    array = np.array(lanes, float).reshape(-1, 2)
+        groups.append(_group(rate / DECIMATION**level, level, length, n, rows, cadence, len(every)))
+        every += rows
+    array = np.array(every, float).reshape(-1, 2)
     return Tiling(rate, tuple(groups), array[:, 0].copy(), array[:, 1].copy())
 
 
-def _group(rate: float, level: int, length: int, n: int, rows: list[tuple[float, float]], cadence: float, lane: int) -> Group:
+def _group(rate: float, level: int, length: int, n: int, rows: list[tuple[float, float]], cadence: float, row: int) -> Group:
     step = length // n
-    wanted = min(n // 2, max(1, int(cadence * rate / step)))
+    wanted = min(n // 2, max(2, int(cadence * rate / step)))
     hop = step * 2 ** int(math.log2(wanted))
     guard = step * min(n // 4, max(math.ceil(GUARD * q / f * rate / step) for q, f in rows))
     q, f = np.array(rows).T
     width = half_width(q, f) * length / rate
     count = int(np.floor(2 * width).max()) + 1
     first = np.clip(np.ceil(f * length / rate - width).astype(np.int64), 0, length // 2 + 1 - count)
-    bins = first + np.arange(count)[:, None]
-    x = (bins - f * length / rate) / width
+    bins = first[:, None] + np.arange(count)
+    x = (bins - (f * length / rate)[:, None]) / width[:, None]
     window = np.where((np.abs(x) < 1) & (bins <= length // 2), (1 - x**2) ** 2, 0.0)
-    window /= np.sqrt(length * (window**2).sum(axis=0))
-    padded = -len(rows) % LANES
-    weights = np.pad(window, ((0, 0), (0, padded))).astype(np.float32)
-    return Group(level, length, hop, guard, n, lane, np.pad(first, (0, padded)), weights)
+    window /= np.sqrt(length * (window**2).sum(axis=1, keepdims=True))
+    middle = (length - guard - hop / 2) / step - 0.5  # of the hop, in tiles from the block's begin
+    weights = window * np.exp(2j * np.pi / n * middle * np.arange(count))
+    turns, used = _turns(n, count, hop // step // 2)
+    return Group(level, length, hop, guard, n, row, first, weights.astype(np.complex64), turns, used)
+
+
+def _turns(n: int, count: int, pairs: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return cosines and sines for pairs of tiles either side of a block's middle, and which pairs there are, in the kernel's order."""
+    chunks, passes = -(-pairs // PAIRS), -(-count // TERMS)
+    pair = np.arange(chunks * PAIRS)
+    angle = 2 * np.pi / n * np.arange(passes * TERMS)[:, None] * (pair + 0.5)
+    ordered = np.stack([np.cos(angle), np.sin(angle)]).reshape(2, passes, TERMS, chunks, PAIRS).transpose(3, 1, 0, 2, 4)
+    turns = np.ascontiguousarray(ordered.reshape(chunks, passes, 2 * TERMS * PAIRS), np.float32)
+    return turns, (pair < pairs).astype(np.float32).reshape(chunks, PAIRS)

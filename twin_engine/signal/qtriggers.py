@@ -18,7 +18,7 @@ from twin_engine.errors import DefinitionError
 from twin_engine.kernels import clusters, qtransform
 from twin_engine.kernels.psd import fill_and_count
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Marks, MarksSpec, Port, Spec
-from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, LANES, Group, Tiling, tiling
+from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, Group, Tiling, tiling
 from twin_engine.stage import Op, Stage, block_input, samples
 
 fft: Any = scipy.fft  # it has no types
@@ -130,14 +130,19 @@ class QTriggersOp(Op):
         lag = max(*(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
         memory = float(seconds(stage.memory))
-        self._trust = np.maximum(2 * memory * plan.independent, 0).astype(np.float32)
-        q, f = np.maximum(plan.q, 1), np.maximum(plan.frequency, 1)
+        self._trust = (2 * memory * plan.independent).astype(np.float32)
+        q, f = plan.q, plan.frequency
         self._half = q / (4 * math.sqrt(math.pi) * f) * float(rate)
         self._band = np.stack([math.sqrt(math.pi) * f / q, f])
         self._depths = [math.ceil(HELD_BACK * rate / (g.hop * g.factor)) for g in plan.groups]
         self._places = np.cumsum([0] + [len(g.first_bin) * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
         self._forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g in plan.groups]
-        self._work = [_work(g.tiles) for g in plan.groups]
+        self._shapes = [
+            np.array([
+                g.hop * g.tiles // g.length, g.row, g.length // g.tiles * g.factor, g.hop * g.factor, depth, self._cell, place
+            ])
+            for g, depth, place in zip(plan.groups, self._depths, self._places[:-1], strict=True)
+        ]  # fmt: skip
         trials = OVERLAP * float(plan.independent.sum()) * self._channels
         self._threshold = max(LOWEST_SCORE, math.log(trials / float(hertz(stage.rate))))
         gap, longest = samples(seconds(stage.gap), rate, place), samples(seconds(stage.duration), rate, place)
@@ -201,58 +206,30 @@ class QTriggersOp(Op):
         self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, block: Block, ends: Int, levels: Single,
         cells: Float, zero: Int,
     ) -> None:  # fmt: skip
-        jobs = self._jobs(group, begin, fresh, block, ends)
-        if not len(jobs.row):
+        jobs, local = self._jobs(group, begin, fresh, block, ends)
+        if not len(local):
             return
-        offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[jobs.local] + keep
-        cut = np.lib.stride_tricks.sliding_window_view(past, group.length, axis=2)[jobs.local, jobs.channel, offset]
+        offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[local] + keep
+        cut = np.lib.stride_tricks.sliding_window_view(past, group.length, axis=2)[local, :, offset]
         spectra: NDArray[np.complex64] = fft.rfft(cut)
-        step = group.length // group.tiles
-        hi = (group.length - group.guard) // step
-        shape = np.array(
-            [
-                group.tiles,
-                hi - group.hop // step,
-                hi,
-                group.lane,
-                step * group.factor,
-                group.hop * group.factor,
-                self._depths[g],
-                self._cell,
-                self._places[g],
-            ]
-        )
         rates = np.array([self._forget[g], LOWEST_SCORE, self._threshold])
         qtransform.find_tiles(
-            jobs,
-            spectra,
-            group.first_bin,
-            group.weights,
-            self._trust,
-            self._half,
-            self._band,
-            shape,
-            rates,
-            levels,
-            cells,
-            zero,
-            self._work[g].copy(),
-        )
+            jobs, 0, spectra.shape[1] * len(jobs.row), spectra, group.first_bin, group.weights, group.turns, group.used, self._trust,
+            self._half, self._band, self._shapes[g], rates, levels, cells, zero,
+        )  # fmt: skip
 
-    def _jobs(self, group: Group, begin: Int, fresh: int, block: Block, ends: Int) -> qtransform.Jobs:
-        """Return the blocks of a group that the new samples complete, and whether their samples are all valid."""
+    def _jobs(self, group: Group, begin: Int, fresh: int, block: Block, ends: Int) -> tuple[qtransform.Jobs, Int]:
+        """Return the blocks of a group that the new samples complete, whether their samples are all valid, and the row of each."""
         first = (begin - group.guard) // group.hop
         number = (begin + fresh - group.guard) // group.hop - first
-        local, channel = (a.ravel() for a in np.indices((len(first), self._channels)))
-        each = number[local]
-        index: Int = np.arange(int(each.sum()), dtype=np.int64) - np.repeat(np.cumsum(each) - each, each)
-        local, channel = np.repeat(local, each), np.repeat(channel, each)
-        blocks = first[local] + index
-        stop = (blocks + 1) * group.hop + group.guard
-        start = (stop - group.length) * group.factor - group.delay
-        cell = -(-((stop - 1) * group.factor + group.delay + 1 - block.start[local]) // self._cell)
-        whole = ends[local, channel, cell - 1] >= block.start[local] + cell * self._cell - start
-        return qtransform.Jobs(block.rows[local], local, channel, blocks, whole)
+        until = np.cumsum(number)
+        local = np.repeat(np.arange(len(first)), number)
+        blocks = np.arange(len(local)) + (first + number - until)[local]
+        stop = ((blocks + 1) * group.hop + group.guard) * group.factor
+        start = stop - group.length * group.factor - group.delay
+        cell = -(-(stop - group.factor + group.delay + 1 - block.start[local]) // self._cell)
+        whole = ends[local, :, cell - 1] >= (block.start[local] + cell * self._cell - start)[:, None]
+        return qtransform.Jobs(block.rows, until, blocks, whole), local
 
     def _join(self, state: QState, block: Block, cells: Float, live: Bool, zero: Int) -> Marks:
         """Join the cells that are complete and return the triggers that are final."""
@@ -302,14 +279,6 @@ def _levels(plan: Tiling) -> tuple[_Level, ...]:
         found.append(_Level(at, keep, whole // DECIMATION**number - end))
         at, end = at + keep, (end - 1 - HALF_TAPS) // DECIMATION + 1
     return tuple(found)
-
-
-def _work(tiles: int) -> Single:
-    """Return room for a transform of that many tiles, with its cosines and sines."""
-    room = np.zeros((6, tiles * LANES), np.float32)
-    turn = 2 * np.pi * np.arange(tiles) / tiles
-    room[4, :tiles], room[5, :tiles] = np.cos(turn), np.sin(turn)
-    return room
 
 
 def _no_cells(shape: tuple[int, ...]) -> Float:
