@@ -110,15 +110,18 @@ def refit(f: Float, w: Int, ring: Any, censored: Bool) -> None:
 
 @kernel
 def frequency(f: Float, w: Int, x: float) -> float:
-    """Return how often, a second of live time, a peak at least as high as x comes (never more than peaks above the floor do)."""
+    """Return how often, a second of live time, a peak at least as high as x comes (never more than peaks above the floor do).
+
+    A fitted law may end at a finite height (shape below 0). Beyond what was seen that end is not evidence: the exponential law, which has
+    none, stands in for it, so nothing is told to be impossible.
+    """
     rate = w[COUNT] / f[EXPOSURE]
     y = (x - f[FLOOR]) / f[SCALE]
     if not y > 0.0:
         return rate
-    if abs(f[SHAPE]) < 1e-9:
-        return rate * exp(-y)
-    inner = 1.0 + f[SHAPE] * y
-    return rate * exp(-log(inner) / f[SHAPE]) if inner > 0.0 else 0.0
+    if f[SHAPE] < 1e-9:
+        return max(rate * exp(-y), 1e-300)
+    return rate * exp(-log(1.0 + f[SHAPE] * y) / f[SHAPE])
 
 
 @kernel
