@@ -49,7 +49,9 @@ twin = Twin(
         "clean": Subtract("strain", witness="witness", band=(10, 500), memory="64 s", products=(("w5", "w6"),)),
         "white": Whiten("clean", memory="32 s", warm_up="6.5 s"),  # so that the triggers are valid after 8 s
         "glitch": QTriggers("white", band=(20, 1024), q=(4, 64), mismatch=0.2),
-        "alarm": Alarm("glitch", rate="1/h", gap="1/4 s", habituation="32 s"),  # two transients a second apart are two events
+        "alarm": Alarm(
+            "glitch", rate="1/h", gap="1/4 s", habituation="32 s", kind="glitch"
+        ),  # two transients a second apart are two events
         "news": Refractory("glitch.energy"),
         "veto": Veto("alarm"),
     },
