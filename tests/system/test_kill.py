@@ -44,8 +44,8 @@ def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
             shutil.rmtree(cut / "state")  # played to its end before the kill: begin again
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
             landed += 1
+        process.communicate()
     finish(start(cut))
     events = (whole / "events.jsonl").read_bytes()
     assert events.count(b"\n") >= 3
