@@ -26,12 +26,13 @@ FIELDS = 9
 class Jobs(NamedTuple):
     """Blocks to be transformed, in order of row and time.
 
-    row: place in the fleet of each of the step's rows. until: up to which job a row's go. block: number on the epoch's grid of each job.
-    whole: ``(job, channel)``, whether all of its samples were valid.
+    row, until: ``(row,)``, its place in the fleet and up to which job its jobs go. local, block: ``(job,)``, which row it is of and its
+    number on the epoch's grid. whole: ``(job, channel)``, whether all of its samples were valid.
     """
 
     row: Int
     until: Int
+    local: Int
     block: Int
     whole: Bool
 
@@ -46,6 +47,15 @@ def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
             for k in range(taps.shape[0]):
                 total += taps[k] * past[s, at + k]
             out[s, j] = total
+
+
+@fixed_length_kernel
+def cut_blocks(past: Single, local: Int, offset: Int, out: Single) -> None:
+    """Copy blocks ``(job, channel, time)`` out of ``(row, channel, time)``."""
+    for n in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            for t in range(out.shape[2]):
+                out[n, c, t] = past[local[n], c, offset[n] + t]
 
 
 @fixed_length_kernel
@@ -83,12 +93,12 @@ def _pair_energies(spectrum: Complex, weights: Complex, turns: Single, used: Sin
 
 @fixed_length_kernel
 def find_tiles(
-    jobs: Jobs, begin: int, end: int, spectra: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, trust: Single,
-    half: Float, band: Float, shape: Int, rates: Float, levels: Single, cells: Float, cell_zero: Int,
+    jobs: Jobs, spectra: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, trust: Single, half: Float, band: Float,
+    shape: Int, rates: Float, first_channel: int, levels: Single, cells: Float, cell_zero: Int,
 ) -> None:  # fmt: skip
     """Normalise the tiles of a group's blocks by each row's own recent level, and keep the loudest tile of each cell of time.
 
-    begin, end: which of the step's rows times channels. spectra: ``(job, channel, bin)``. weights: ``(row, bin)``. trust, half, band:
+    spectra: ``(job, channel, bin)``, of channels from ``first_channel`` on. weights: ``(row, bin)``. trust, half, band:
     ``(row,)`` of the whole tiling: independent tiles behind a level, half a tile's duration (input samples), half its bandwidth and
     centre (``(2, row)``, Hz). shape: tiles of a block, the group's first row, input samples between tiles, of a hop, depth of the levels'
     memory, samples of a cell, place of the group's levels. rates: forgetting a block, lowest score kept, trigger threshold. levels:
@@ -99,14 +109,15 @@ def find_tiles(
     energy = np.empty((turns.shape[0], 2 * PAIRS), np.float32)
     x = np.zeros((2, turns.shape[1] * TERMS), np.float32)
     share, forget, lowest = np.float32(1 / (tiles * CLIPPED_MEAN)), np.float32(rates[0]), np.float32(rates[1])
-    for unit in range(begin, end):
-        local, channel = unit // channels, unit % channels
-        kept, zero = levels[jobs.row[local], channel], cell_zero[local]
+    for unit in range(len(jobs.row) * channels):
+        local, c = unit // channels, unit % channels
+        channel, zero = first_channel + c, cell_zero[local]
+        kept = levels[jobs.row[local], channel]
         for n in range(jobs.until[local - 1] if local > 0 else 0, jobs.until[local]):
             now, before = place + jobs.block[n] % depth * rows, place + (jobs.block[n] - 1) % depth * rows
-            rate = forget if jobs.whole[n, channel] else np.float32(0)
+            rate = forget if jobs.whole[n, c] else np.float32(0)
             for r in range(rows):
-                _pair_energies(spectra[n, channel, first_bin[r] :], weights[r], turns, used, x, energy)
+                _pair_energies(spectra[n, c, first_bin[r] :], weights[r], turns, used, x, energy)
                 level = max(kept[now + r], np.float32(LOWEST))  # as it was `depth` blocks ago
                 limit, most = lowest * level, np.float32(CLIP) * level
                 total, loud = np.float32(0), 0
@@ -117,19 +128,8 @@ def find_tiles(
                         loud += e > limit
                 kept[now + r] = kept[before + r] + rate * (total * share - kept[before + r])
                 if loud:
-                    _keep_loud(
-                        energy,
-                        float(level),
-                        base + r,
-                        int(jobs.block[n] * hop),
-                        shape,
-                        trust,
-                        half,
-                        band,
-                        rates,
-                        cells[local, channel],
-                        int(zero),
-                    )
+                    at, own = int(jobs.block[n] * hop), cells[local, channel]
+                    _keep_loud(energy, float(level), base + r, at, shape, trust, half, band, rates, own, int(zero))
 
 
 @fixed_length_kernel

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple, Protocol
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.psd import fill_and_count, insert_segment, mean_power, median_power
+from twin_engine.kernels.psd import fill_and_count, insert_segments, mean_power, median_power
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.stage import Op, Stage, block_input, samples
 
@@ -44,26 +45,29 @@ class Welch:
         """Return the ends (sample indices) of segments in ``after < end <= until``."""
         return range(after - after % self.stride + self.stride, until + 1, self.stride)
 
+    @cached_property
+    def _window(self) -> Float:
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.length) / self.length)
+        return window / np.sqrt(self.rate * (window**2).sum())
+
     def amplitudes(self, segments: Float) -> Float:
         """Return the amplitude of each bin, ``(..., bin)``, of segments ``(..., time)``."""
-        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.length) / self.length)
-        flat = segments - segments.mean(axis=-1, keepdims=True)
-        spectrum: NDArray[np.complex128] = fft.rfft(flat * window)
-        return np.abs(spectrum) / np.sqrt(self.rate * (window**2).sum())
+        spectrum: NDArray[np.complex128] = fft.rfft((segments - segments.mean(axis=-1, keepdims=True)) * self._window)
+        return np.sqrt(spectrum.real**2 + spectrum.imag**2)
 
-    def density(self, ring: NDArray[np.float32], ordered: NDArray[np.float32], count: int) -> Float:
-        """Return the one-sided density ``(bin,)`` from what ``insert_segment`` keeps, after ``count`` segments."""
-        n, power = min(count, self.keep), np.empty(self.bins)
+    def density(self, kept: Segments, c: int) -> Float:
+        """Return the one-sided density ``(bin,)`` of a channel from the segments kept."""
+        n, power = min(int(kept.seen[c]), self.keep), np.empty(self.bins)
         if self.average == "median":
-            median_power(ordered, n, power)
+            median_power(kept.ordered[c], n, power)
             odd = np.arange(1, (n - 1) // 2 + 1)
             power /= 1.0 + np.sum(1.0 / (2.0 * odd + 1.0) - 1.0 / (2.0 * odd))
         else:
-            mean_power(ring, n, power)
+            mean_power(kept.ring[c], n, power)
         power[1 : self.bins - 1 + self.length % 2] *= 2.0
         return power
 
-    def absorb(self, memory: Memory, row: int, past: Float, runs: Int, first: int, delay: int) -> Iterator[tuple[int, Bool]]:
+    def absorb(self, kept: Segments, past: Float, runs: Int, first: int, delay: int) -> Iterator[tuple[int, Bool]]:
         """Take one row's segments in order and yield, after each, its end and which channels it was valid in.
 
         past: ``(channel, time)`` from sample ``first - delay - length`` to the end of the new samples. runs: ``(channel, time)`` of
@@ -72,33 +76,19 @@ class Welch:
         ends = self.ends(first - delay, first + runs.shape[1] - delay)
         if not ends:
             return
-        cuts = np.stack([past[:, end - first + delay : end - first + delay + self.length] for end in ends], axis=1)
-        amplitudes = self.amplitudes(cuts)
+        amplitudes = self.amplitudes(np.stack([past[:, end - first + delay : end - first + delay + self.length] for end in ends]))
         for j, end in enumerate(ends):
             valid = runs[:, end - first + delay - 1] >= self.length + delay
-            for c in np.flatnonzero(valid):
-                insert_segment(amplitudes[c, j], memory.ring[row, c], memory.ordered[row, c], memory.seen[row, c])
-                memory.seen[row, c] += 1
+            insert_segments(amplitudes[j], valid, kept.ring, kept.ordered, kept.seen)
             yield end, valid
 
 
-class Memory(Protocol):
-    """The part of a state in which segments are kept: asset, channel first."""
+class Segments(NamedTuple):
+    """One row's segments: amplitudes by arrival and sorted, ``(channel, segment, bin)``, and how many have been, ``(channel,)``."""
 
-    @property
-    def ring(self) -> NDArray[np.float32]:
-        """Amplitudes by arrival, ``(asset, channel, segment, bin)``."""
-        ...
-
-    @property
-    def ordered(self) -> NDArray[np.float32]:
-        """Amplitudes sorted, ``(asset, channel, bin, segment)``."""
-        ...
-
-    @property
-    def seen(self) -> Int:
-        """Segments seen, ``(asset, channel)``."""
-        ...
+    ring: NDArray[np.float32]
+    ordered: NDArray[np.float32]
+    seen: Int
 
 
 def welch(place: str, rate: Fraction, segment: str | float, memory: str | float, average: str) -> Welch:
@@ -179,7 +169,7 @@ class RunningPSDOp(Op):
         form, shape = self._form, (assets, self._channels)
         return PSDState(
             np.zeros((*shape, form.length)), np.zeros(shape, np.int64), np.zeros((*shape, form.keep, form.bins), np.float32),
-            np.zeros((*shape, form.bins, form.keep), np.float32), np.zeros(shape, np.int64), np.zeros((*shape, len(self._inside))),
+            np.full((*shape, form.keep, form.bins), np.inf, np.float32), np.zeros(shape, np.int64), np.zeros((*shape, len(self._inside))),
             np.zeros(shape, bool),
         )  # fmt: skip
 
@@ -196,13 +186,13 @@ class RunningPSDOp(Op):
         valid = np.empty(out.shape, bool)
         for i, row in enumerate(rows):
             done = 0
-            for end, fresh in form.absorb(state, row, past[i], runs[i], int(block.start[i]), 0):
+            kept = Segments(state.ring[row], state.ordered[row], state.seen[row])
+            for end, fresh in form.absorb(kept, past[i], runs[i], int(block.start[i]), 0):
                 upto = (end - int(block.start[i]) - 1) // hop  # the hop in which the segment ends shows it
                 self._show(state, row, out[i, ..., done:upto], valid[i, ..., done:upto])
                 done = upto
                 for c in np.flatnonzero(fresh):
-                    density = form.density(state.ring[row, c], state.ordered[row, c], int(state.seen[row, c]))
-                    state.held[row, c] = density[self._inside]
+                    state.held[row, c] = form.density(kept, int(c))[self._inside]
                 state.ready[row] = state.seen[row] >= self._least
             self._show(state, row, out[i, ..., done:], valid[i, ..., done:])
         flat = (len(rows), -1, out.shape[-1])

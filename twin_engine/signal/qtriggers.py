@@ -17,6 +17,7 @@ from twin_engine.clock import NS, hertz, seconds, time_of
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels import clusters, qtransform
 from twin_engine.kernels.psd import fill_and_count
+from twin_engine.kernels.threads import in_parts
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Marks, MarksSpec, Port, Spec
 from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, Group, Tiling, tiling
 from twin_engine.stage import Op, Stage, block_input, samples
@@ -115,6 +116,22 @@ class _Level(NamedTuple):
     behind: int
 
 
+class _Part(NamedTuple):
+    """What some rows and channels of a step share.
+
+    rows, start: ``(row,)``. channel: the first. ends: ``(row, channel, cell)``, valid
+    samples in a row there. cells: ``(row, every channel, cell, FIELDS)``, from cell ``zero`` on. levels: of the state.
+    """
+
+    rows: Int
+    channel: int
+    start: Int
+    ends: Int
+    cells: Float
+    zero: Int
+    levels: Single
+
+
 class QTriggersOp(Op):
     """A bound QTriggers."""
 
@@ -136,7 +153,6 @@ class QTriggersOp(Op):
         self._band = np.stack([math.sqrt(math.pi) * f / q, f])
         self._depths = [math.ceil(HELD_BACK * rate / (g.hop * g.factor)) for g in plan.groups]
         self._places = np.cumsum([0] + [len(g.first_bin) * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
-        self._forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g in plan.groups]
         self._shapes = [
             np.array([
                 g.hop * g.tiles // g.length, g.row, g.length // g.tiles * g.factor, g.hop * g.factor, depth, self._cell, place
@@ -146,6 +162,8 @@ class QTriggersOp(Op):
         trials = OVERLAP * float(plan.independent.sum()) * self._channels
         self._threshold = max(LOWEST_SCORE, math.log(trials / float(hertz(stage.rate))))
         gap, longest = samples(seconds(stage.gap), rate, place), samples(seconds(stage.duration), rate, place)
+        forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g in plan.groups]
+        self._rates = [np.array([part, LOWEST_SCORE, self._threshold]) for part in forget]
         self._shape = np.array([self._cell, gap, longest], float)
         self._room = longest // self._cell + 3
         behind, margin = Fraction(self._lag) / rate, Fraction(2 * (self._reach + 1) * self._cell) / rate
@@ -177,49 +195,52 @@ class QTriggersOp(Op):
         ends = np.concatenate([state.runs[rows], runs[:, :, cell - 1 :: cell]], axis=2)
         cells = np.concatenate([state.cells[rows], _no_cells((*block.values.shape[:2], block.n // cell))], axis=2)
         zero = (block.start - self._lag) // cell
-        self._transform(state, block, filled, ends[:, :, kept:], cells, zero)
+        fresh = ends[:, :, kept:]
+
+        def transform(part: slice, channels: slice) -> None:
+            new = _Part(rows[part], channels.start, block.start[part], fresh[part, channels], cells[part], zero[part], state.levels)
+            state.past[rows[part], channels] = self._transform(state.past[rows[part], channels], filled[part, channels], new)
+
+        in_parts(len(rows), self._channels, transform)
         state.runs[rows], state.cells[rows] = ends[:, :, -kept:], cells[:, :, -kept:]
         done = block.n // cell
         live = ends[:, :, self._reach : self._reach + done] >= (2 * self._reach + 1) * cell
         return state, {"triggers": self._join(state, block, cells, live, zero), "energy": self._energy(block, cells[:, :, :done], live)}
 
-    def _transform(self, state: QState, block: Block, filled: Float, ends: Int, cells: Float, zero: Int) -> None:
-        """Decimate the new samples level by level and transform the blocks that they complete."""
-        rows = block.rows
+    def _transform(self, kept: Single, filled: Float, part: _Part) -> Single:
+        """Decimate the new samples level by level, transform the blocks that they complete, and return the samples to be kept."""
         fresh: Single = filled.astype(np.float32)
         for number, level in enumerate(self._levels):
             span = slice(level.at, level.at + level.keep)
-            past = np.concatenate([state.past[rows, :, span], fresh], axis=2)
-            state.past[rows, :, span] = past[:, :, -level.keep :]
-            begin = block.start // DECIMATION**number - level.behind  # index of the first new sample of the level
+            past = np.concatenate([kept[:, :, span], fresh], axis=2)
+            kept[:, :, span] = past[:, :, -level.keep :]
+            begin = part.start // DECIMATION**number - level.behind  # index of the first new sample of the level
             for g, group in enumerate(self._plan.groups):
                 if group.level == number:
-                    self._group(g, group, past, begin, level.keep, fresh.shape[2], block, ends, state.levels, cells, zero)
+                    self._group(g, group, past, begin, level.keep, fresh.shape[2], part)
             if number + 1 < len(self._levels):
                 following = self._levels[number + 1]
-                first = DECIMATION * int(block.start[0] // DECIMATION ** (number + 1) - following.behind) - int(begin[0]) + level.keep
+                first = DECIMATION * int(part.start[0] // DECIMATION ** (number + 1) - following.behind) - int(begin[0]) + level.keep
                 fresh = np.empty((past.shape[0], past.shape[1], fresh.shape[2] // DECIMATION), np.float32)
                 flat = past.reshape(-1, past.shape[2])
                 qtransform.decimate(flat, self._taps, first, fresh.reshape(len(flat), -1))
+        return kept
 
-    def _group(
-        self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, block: Block, ends: Int, levels: Single,
-        cells: Float, zero: Int,
-    ) -> None:  # fmt: skip
-        jobs, local = self._jobs(group, begin, fresh, block, ends)
-        if not len(local):
+    def _group(self, g: int, group: Group, past: Single, begin: Int, keep: int, fresh: int, part: _Part) -> None:
+        jobs = self._jobs(group, begin, fresh, part)
+        if not len(jobs.local):
             return
-        offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[local] + keep
-        cut = np.lib.stride_tricks.sliding_window_view(past, group.length, axis=2)[local, :, offset]
-        spectra: NDArray[np.complex64] = fft.rfft(cut)
-        rates = np.array([self._forget[g], LOWEST_SCORE, self._threshold])
+        offset = (jobs.block + 1) * group.hop + group.guard - group.length - begin[jobs.local] + keep
+        cut = np.empty((len(offset), past.shape[1], group.length), np.float32)
+        qtransform.cut_blocks(past, jobs.local, offset, cut)
+        spectra: NDArray[np.complex64] = fft.rfft(cut, overwrite_x=True)
         qtransform.find_tiles(
-            jobs, 0, spectra.shape[1] * len(jobs.row), spectra, group.first_bin, group.weights, group.turns, group.used, self._trust,
-            self._half, self._band, self._shapes[g], rates, levels, cells, zero,
+            jobs, spectra, group.first_bin, group.weights, group.turns, group.used, self._trust, self._half, self._band,
+            self._shapes[g], self._rates[g], part.channel, part.levels, part.cells, part.zero,
         )  # fmt: skip
 
-    def _jobs(self, group: Group, begin: Int, fresh: int, block: Block, ends: Int) -> tuple[qtransform.Jobs, Int]:
-        """Return the blocks of a group that the new samples complete, whether their samples are all valid, and the row of each."""
+    def _jobs(self, group: Group, begin: Int, fresh: int, part: _Part) -> qtransform.Jobs:
+        """Return the blocks of a group that the new samples complete."""
         first = (begin - group.guard) // group.hop
         number = (begin + fresh - group.guard) // group.hop - first
         until = np.cumsum(number)
@@ -227,9 +248,9 @@ class QTriggersOp(Op):
         blocks = np.arange(len(local)) + (first + number - until)[local]
         stop = ((blocks + 1) * group.hop + group.guard) * group.factor
         start = stop - group.length * group.factor - group.delay
-        cell = -(-(stop - group.factor + group.delay + 1 - block.start[local]) // self._cell)
-        whole = ends[local, :, cell - 1] >= (block.start[local] + cell * self._cell - start)[:, None]
-        return qtransform.Jobs(block.rows, until, blocks, whole), local
+        cell = -(-(stop - group.factor + group.delay + 1 - part.start[local]) // self._cell)
+        whole = part.ends[local, :, cell - 1] >= (part.start[local] + cell * self._cell - start)[:, None]
+        return qtransform.Jobs(part.rows, until, local, blocks, whole)
 
     def _join(self, state: QState, block: Block, cells: Float, live: Bool, zero: Int) -> Marks:
         """Join the cells that are complete and return the triggers that are final."""

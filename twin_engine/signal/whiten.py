@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.psd import convolve_partitions, fill_and_count
+from twin_engine.kernels.threads import in_parts
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
-from twin_engine.signal.psd import Welch, welch
+from twin_engine.signal.psd import Segments, Welch, welch
 from twin_engine.stage import Op, Stage, block_input
 
 fft: Any = scipy.fft  # it has no types
@@ -85,11 +87,12 @@ class WhitenOp(Op):
         self._form, self._least, self._channels = form, least, len(spec.channels)
         self._delay = form.length // 2
         self._block = _divisor(int(hop * spec.rate), max(1, form.length // 8))
-        self._parts = -(-form.length // self._block)
+        self._parts, self._keep = -(-form.length // self._block), form.length + self._delay
         frequency = np.arange(form.bins) * form.rate / form.length
         width = max(low / 4, 2 * form.rate / form.length)
         self._gain = 0.5 - 0.5 * np.cos(np.pi * np.clip((frequency - low + width) / width, 0, 1)) if low else np.ones(form.bins)
         self._gain[0] = 0.0
+        self._turned = self._gain * (1 - 2 * (np.arange(form.bins) % 2)) * math.sqrt(2.0 / form.rate)  # time 0 comes to the middle
         self._taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(form.length) / form.length)
         lag = Fraction(self._delay) / spec.rate
         self.memory = Fraction(form.stride * (form.keep + 1)) / spec.rate
@@ -102,8 +105,8 @@ class WhitenOp(Op):
         form, shape = self._form, (assets, self._channels)
         line = (*shape, self._parts, 2 * (self._block + 1))
         return WhitenState(
-            np.zeros((*shape, form.length + self._delay)), np.zeros(shape, np.int64), np.zeros((*shape, form.keep, form.bins), np.float32),
-            np.zeros((*shape, form.bins, form.keep), np.float32), np.zeros(shape, np.int64), np.zeros(line),
+            np.zeros((*shape, self._keep)), np.zeros(shape, np.int64), np.zeros((*shape, form.keep, form.bins), np.float32),
+            np.full((*shape, form.keep, form.bins), np.inf, np.float32), np.zeros(shape, np.int64), np.zeros(line),
             np.zeros(line), np.zeros(shape, bool),
         )  # fmt: skip
 
@@ -114,45 +117,72 @@ class WhitenOp(Op):
         form, size, rows = self._form, self._block, block.rows
         filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
-        past = np.concatenate([state.history[rows], filled], axis=2)
-        keep = form.length + self._delay
-        windows = np.lib.stride_tricks.sliding_window_view(past[:, :, keep - size :], 2 * size, axis=2)[:, :, ::size]
-        spectra: Complex = fft.rfft(windows)
-        products = np.empty_like(spectra)
-        valid = runs >= form.length
-        for i, row in enumerate(rows):
-            self._row(state, int(row), past[i], runs[i], int(block.start[i]), spectra[i], products[i], valid[i])
-        state.history[rows] = past[:, :, -keep:]
-        out: Float = fft.irfft(products, 2 * size)[..., size:]
-        return state, {"white": Block(out.reshape(block.values.shape), valid, rows.copy(), block.start - self._delay)}
+        valid, out = runs >= form.length, np.empty_like(filled)
 
-    def _row(
-        self, state: WhitenState, row: int, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool
-    ) -> None:
+        def whiten(part: slice, channels: slice) -> None:
+            past = np.concatenate([state.history[rows[part], channels], filled[part, channels]], axis=2)
+            windows = np.lib.stride_tricks.sliding_window_view(past[:, :, self._keep - size :], 2 * size, axis=2)[:, :, ::size]
+            spectra: Complex = fft.rfft(windows)
+            products = np.empty_like(spectra)
+            for i, row in enumerate(rows[part], part.start):
+                at = i - part.start
+                self._row(
+                    _Channels.of(state, row, channels),
+                    past[at],
+                    runs[i, channels],
+                    int(block.start[i]),
+                    spectra[at],
+                    products[at],
+                    valid[i, channels],
+                )
+            state.history[rows[part], channels] = past[:, :, -self._keep :]
+            out[part, channels] = fft.irfft(products, 2 * size)[..., size:].reshape(*past.shape[:2], -1)
+
+        in_parts(len(rows), self._channels, whiten)
+        return state, {"white": Block(out, valid, rows.copy(), block.start - self._delay)}
+
+    def _row(self, own: _Channels, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool) -> None:
         """Convolve one row's blocks up to each change of the filter, and change it."""
         size, done = self._block, 0
-        for end, fresh in self._form.absorb(state, row, past, runs, first, self._delay):
+        for end, fresh in self._form.absorb(own.kept, past, runs, first, self._delay):
             upto = -((first - end - self._delay) // size)  # the first block whose outputs all come after the segment
-            self._blocks(state, row, first // size, spectra, products, valid, done, upto)
+            self._blocks(own, first // size, spectra, products, valid, done, upto)
             done = upto
-            for c in np.flatnonzero(fresh & (state.seen[row] >= self._least)):
-                self._design(state, row, int(c))
-        self._blocks(state, row, first // size, spectra, products, valid, done, spectra.shape[1])
+            self._design(own, np.flatnonzero(fresh & (own.kept.seen >= self._least)))
+        self._blocks(own, first // size, spectra, products, valid, done, spectra.shape[1])
 
-    def _blocks(self, state: WhitenState, row: int, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int) -> None:
-        line, taps = state.line[row].view(np.complex128), state.taps[row].view(np.complex128)
-        convolve_partitions(spectra[:, lo:hi], line, taps, first + lo, products[:, lo:hi])
-        valid[:, lo * self._block : hi * self._block] &= state.ready[row][:, None]
+    def _blocks(self, own: _Channels, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int) -> None:
+        if hi > lo:
+            convolve_partitions(spectra, own.line, own.taps, first, lo, hi, products)
+            valid[:, lo * self._block : hi * self._block] &= own.ready[:, None]
 
-    def _design(self, state: WhitenState, row: int, c: int) -> None:
-        """Make the filter from the spectrum, as partitions of its impulse response."""
+    def _design(self, own: _Channels, channels: Int) -> None:
+        """Make the filters of some channels from their spectra, as partitions of their impulse responses."""
+        if not len(channels):
+            return
         form, size = self._form, self._block
-        power = form.density(state.ring[row, c], state.ordered[row, c], int(state.seen[row, c]))
-        gain = np.sqrt(2.0 / form.rate) * self._gain / np.sqrt(np.where(power > 0, power, np.inf))
-        impulse = np.zeros(self._parts * size)
-        impulse[: form.length] = np.roll(fft.irfft(gain, form.length), self._delay) * self._taper
-        state.taps[row, c] = fft.rfft(impulse.reshape(self._parts, size), 2 * size).view(np.float64)
-        state.ready[row, c] = power[self._gain > 0].all()
+        power = np.stack([form.density(own.kept, int(c)) for c in channels])
+        impulse = np.zeros((len(channels), self._parts * size))
+        gain = self._turned / np.sqrt(np.where(power > 0, power, np.inf))
+        impulse[:, : form.length] = fft.irfft(gain, form.length) * self._taper
+        own.taps[channels] = fft.rfft(impulse.reshape(len(channels), self._parts, size), 2 * size)
+        own.ready[channels] = (power[:, self._gain > 0] > 0).all(axis=1)
+
+
+class _Channels(NamedTuple):
+    """Some channels of one row of the state, ``(channel, ...)``."""
+
+    kept: Segments
+    line: Complex
+    taps: Complex
+    ready: Bool
+
+    @classmethod
+    def of(cls, state: WhitenState, row: np.int64, channels: slice) -> _Channels:
+        """Return views of the state."""
+        kept = Segments(state.ring[row, channels], state.ordered[row, channels], state.seen[row, channels])
+        line, taps = state.line[row, channels].view(np.complex128), state.taps[row, channels].view(np.complex128)
+        return cls(kept, line, taps, state.ready[row, channels])
 
 
 def _divisor(n: int, limit: int) -> int:
