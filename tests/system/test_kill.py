@@ -38,14 +38,14 @@ def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     landed = 0
     while landed < kills:
-        process = start(cut)
-        try:
-            process.wait(timeout=chance.uniform(0.3, 8.0))
-            shutil.rmtree(cut / "state")  # played to its end before the kill: begin again
-        except subprocess.TimeoutExpired:
-            process.kill()
-            landed += 1
-        process.communicate()
+        with start(cut) as process:
+            try:
+                process.wait(timeout=chance.uniform(0.3, 8.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                landed += 1
+                continue
+        shutil.rmtree(cut / "state")  # played to its end before the kill: begin again
     finish(start(cut))
     events = (whole / "events.jsonl").read_bytes()
     assert events.count(b"\n") >= 3
