@@ -54,8 +54,9 @@ def cut_blocks(past: Single, local: Int, offset: Int, out: Single) -> None:
     """Copy blocks ``(job, channel, time)`` out of ``(row, channel, time)``."""
     for n in range(out.shape[0]):
         for c in range(out.shape[1]):
-            for t in range(out.shape[2]):
-                out[n, c, t] = past[local[n], c, offset[n] + t]
+            to, block = out[n, c], past[local[n], c, offset[n] :]
+            for t in range(len(to)):
+                to[t] = block[t]
 
 
 @fixed_length_kernel
@@ -120,14 +121,14 @@ def find_tiles(
                 _pair_energies(spectra[n, c, first_bin[r] :], weights[r], turns, used, x, energy)
                 level = max(kept[now + r], np.float32(LOWEST))  # as it was `depth` blocks ago
                 limit, most = lowest * level, np.float32(CLIP) * level
-                total, loud = np.float32(0), 0
+                total, loud = np.float32(0), np.float32(0)
                 for chunk in range(energy.shape[0]):
                     for t in range(2 * PAIRS):
                         e = energy[chunk, t]
                         total += min(most, e)
-                        loud += e > limit
+                        loud += np.float32(e > limit)
                 kept[now + r] = kept[before + r] + rate * (total * share - kept[before + r])
-                if loud:
+                if loud > 0:
                     at, own = int(jobs.block[n] * hop), cells[local, channel]
                     _keep_loud(energy, float(level), base + r, at, shape, trust, half, band, rates, own, int(zero))
 

@@ -30,7 +30,6 @@ Single = NDArray[np.float32]
 LOWEST_SCORE = 5.0  # tiles below it are not looked at
 OVERLAP = 2.0  # independent trials to one independent tile, measured: planes and rows overlap less than the tiles of a row
 HELD_BACK = Fraction(1, 4)  # s, by which a row's level trails, so that a glitch does not hide itself
-CADENCE = Fraction(1, 8)  # s, the longest hop between the blocks of a row
 COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "start": ("i8", ()), "peak": ("i8", ()), "end": ("i8", ()), "channel": ("i8", ()), "score": ("f8", ()), "snr": ("f8", ()),
     "frequency": ("f8", ()), "bandwidth": ("f8", ()), "q": ("f8", ()),
@@ -42,11 +41,10 @@ class QTriggers(Stage):
     """Find excess energy in white noise of unit variance (give it a ``Whiten``) with the Q transform, as Omicron does.
 
     band: Hz, as far as the bisquare windows fit below the Nyquist frequency. q: range of Q (at least 3.4). mismatch: the largest part
-    of its energy that a signal
-    between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. memory: of each row's level, to which the
-    energies are normalised. rate: triggers a
-    second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart are one trigger. duration: after which a
-    trigger is closed whatever follows.
+    of its energy that a signal between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. cadence: the
+    longest time between transforms of a row, about which slow rows trail: shorter costs more. memory: of each row's level, to which the
+    energies are normalised. rate: triggers a second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart
+    are one trigger. duration: after which a trigger is closed whatever follows.
 
     Ports: ``triggers``, marks with start, peak, end (ns UTC), channel, score, snr, frequency, bandwidth (of all its loud tiles, Hz) and
     q of the loudest tile; snr is
@@ -62,6 +60,7 @@ class QTriggers(Stage):
     q: tuple[float, float] = (4, 64)
     mismatch: float = 0.2
     longest: str | float = "1 s"
+    cadence: str | float = "1/4 s"
     memory: str | float = "2 s"
     rate: str | float = "1/s"
     gap: str | float = "1/4 s"
@@ -78,7 +77,8 @@ class QTriggers(Stage):
         hop_samples, levels = int(hop * spec.rate), 0
         while hop_samples % DECIMATION ** (levels + 1) == 0:
             levels += 1
-        plan = tiling(float(spec.rate), (low, high), self.q, self.mismatch, float(seconds(self.longest)), float(CADENCE), levels)
+        longest, cadence = float(seconds(self.longest)), float(seconds(self.cadence))
+        plan = tiling(float(spec.rate), (low, high), self.q, self.mismatch, longest, cadence, levels)
         if not plan.groups:
             raise DefinitionError(
                 place, expected="at least one row of tiles",
@@ -276,7 +276,8 @@ class QTriggersOp(Op):
             "q": self._plan.q[lane],
         }  # fmt: skip
         counts = live.reshape(len(rows), self._channels, -1, self._hop // self._cell).sum(axis=(1, 3)) * self._cell
-        judged = np.array([int(n * NS / (self._rate * self._channels)) for n in counts.ravel()], np.int64).reshape(counts.shape)
+        over, under = NS * self._rate.denominator, self._rate.numerator * self._channels
+        judged = np.array([int(n) * over // under for n in counts.ravel()], np.int64).reshape(counts.shape)
         until = time_of(block.start + block.n - self._lag - self._back[2], self._rate)
         return Marks(row, peak.copy(), columns, rows.copy(), judged.sum(axis=1), until, judged)
 

@@ -143,30 +143,36 @@ class WhitenOp(Op):
 
     def _row(self, own: _Channels, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool) -> None:
         """Convolve one row's blocks up to each change of the filter, and change it."""
-        size, done = self._block, 0
+        changes: list[tuple[int, Int]] = []
+        powers: list[Float] = []
         for end, fresh in self._form.absorb(own.kept, past, runs, first, self._delay):
-            upto = -((first - end - self._delay) // size)  # the first block whose outputs all come after the segment
-            self._blocks(own, first // size, spectra, products, valid, done, upto)
-            done = upto
-            self._design(own, np.flatnonzero(fresh & (own.kept.seen >= self._least)))
-        self._blocks(own, first // size, spectra, products, valid, done, spectra.shape[1])
+            channels = np.flatnonzero(fresh & (own.kept.seen >= self._least))
+            changes.append((-((first - end - self._delay) // self._block), channels))  # the first block with all outputs after the segment
+            powers += [self._form.density(own.kept, int(c)) for c in channels]
+        taps, ready = self._design(powers)
+        done = used = 0
+        for upto, channels in changes:
+            self._blocks(own, first // self._block, spectra, products, valid, done, upto)
+            new = slice(used, used + len(channels))
+            own.taps[channels], own.ready[channels] = taps[new], ready[new]
+            done, used = upto, new.stop
+        self._blocks(own, first // self._block, spectra, products, valid, done, spectra.shape[1])
 
     def _blocks(self, own: _Channels, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int) -> None:
         if hi > lo:
             convolve_partitions(spectra, own.line, own.taps, first, lo, hi, products)
             valid[:, lo * self._block : hi * self._block] &= own.ready[:, None]
 
-    def _design(self, own: _Channels, channels: Int) -> None:
-        """Make the filters of some channels from their spectra, as partitions of their impulse responses."""
-        if not len(channels):
-            return
+    def _design(self, powers: list[Float]) -> tuple[Complex, Bool]:
+        """Make a filter from each spectrum, as the partitions of its impulse response, and say whether it is one."""
         form, size = self._form, self._block
-        power = np.stack([form.density(own.kept, int(c)) for c in channels])
-        impulse = np.zeros((len(channels), self._parts * size))
-        gain = self._turned / np.sqrt(np.where(power > 0, power, np.inf))
-        impulse[:, : form.length] = fft.irfft(gain, form.length) * self._taper
-        own.taps[channels] = fft.rfft(impulse.reshape(len(channels), self._parts, size), 2 * size)
-        own.ready[channels] = (power[:, self._gain > 0] > 0).all(axis=1)
+        power = np.reshape(powers, (len(powers), form.bins))
+        impulse = np.zeros((len(power), self._parts * size))
+        if len(power):
+            gain = self._turned / np.sqrt(np.where(power > 0, power, np.inf))
+            impulse[:, : form.length] = fft.irfft(gain, form.length) * self._taper
+        taps: Complex = fft.rfft(impulse.reshape(len(power), self._parts, size), 2 * size)
+        return taps, np.asarray(power[:, self._gain > 0].min(axis=1) > 0)
 
 
 class _Channels(NamedTuple):
