@@ -1,0 +1,88 @@
+"""Twins on streams by address, and the pieces of the demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twin_engine.clock import NS
+from twin_engine.errors import InputError
+from twin_engine.records import Idle, Reading, Update
+from twin_engine.service import SharedSink, UpToNow, run
+from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
+
+T0 = 1_700_000_000 * NS
+TWIN = """
+from twin_engine import Channel, Stream, Twin
+from twin_engine.detect import Alarm, Level
+twin = Twin("room", "1 s", [Stream("s", 1, [Channel("t", unit="degC")])],
+            {"level": Level("s", memory="60 s"), "alarm": Alarm("level", rate="1/h")}, show=("level",))
+"""
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "room.py").write_text(TWIN)
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{T0 // NS + k},{name},{20 + rng.standard_normal() + (30 if name == 'b' and k == 600 else 0):.3f}"
+        for k in range(700)
+        for name in "ab"
+    ]
+    (tmp_path / "in.csv").write_text("time,room,t\n" + "\n".join(rows) + "\nnonsense,a,1\n")
+    return tmp_path
+
+
+def test_a_twin_by_name_on_addresses(room: Path) -> None:
+    uri = "csv:in.csv?time=time&unit=s&asset=room"
+    report = run("room.py", uri, ["jsonl:events.jsonl", "sqlite:room.db"], state=room / "state")
+    assert report.ended == "end"
+    assert report.samples == 1400
+    assert report.rejects == {"malformed": 1}
+    events = [json.loads(line) for line in (room / "events.jsonl").read_text().splitlines()]
+    assert {(e["twin"], e["asset"]) for e in events if e["score"] > 20} == {("room", "b")}
+    assert json.loads((room / "state" / "dead_letter.jsonl").read_text())["reason"] == "malformed"
+    again = run("room.py", uri, ["jsonl:events.jsonl", "sqlite:room.db"], state=room / "state")
+    assert again.resumed
+    assert [json.loads(line) for line in (room / "events.jsonl").read_text().splitlines()] == events
+
+
+def test_only_the_assets_asked_for(room: Path) -> None:
+    report = run("room.py", "csv:in.csv?time=time&unit=s&asset=room", ["jsonl:e.jsonl"], assets=["a", "c"])
+    assert report.dropped["unknown_asset"] == 700
+
+
+def test_a_wrong_speed_is_told(room: Path) -> None:
+    with pytest.raises(InputError, match="--speed"):
+        run("room.py", "csv:in.csv?asset=room", ["jsonl:e.jsonl"], speed="fast")
+
+
+def test_the_past_comes_at_once_and_the_future_when_it_is_due() -> None:
+    clock = FakeClock(T0)
+    items = [Reading("a", ("x",), np.array([T0 + k * NS]), np.zeros((1, 1))) for k in (-2, -1, 0, 1)]
+    source = UpToNow(ScriptedSource(items), clock)
+    given = [(item, clock.time) for item in source.items(None)]
+    readings = [(int(item.times[0]), at) for item, at in given if isinstance(item, Reading)]
+    assert [at for _, at in readings[:3]] == [T0] * 3
+    assert readings[3][1] >= T0 + NS
+    idle = [item for item, _ in given if isinstance(item, Idle)]
+    assert idle
+    assert all(item.position == 3 for item in idle)
+
+
+def test_a_shared_sink_is_opened_once_and_closed_by_the_last() -> None:
+    sink = ListSink()
+    shared = SharedSink(sink)
+    first, second = shared.end(), shared.end()
+    for end in (first, second):
+        end.open(None)
+        end.write(Update("t", ["a"], {}, {}))
+    first.close()
+    second.write(Update("t", ["a"], {}, {}))
+    second.close()
+    assert len(sink.updates) == 3
+    assert [word for word in sink.log if word in {"open", "close"}] == ["open", "close"]
