@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from twin_engine.clock import NS, hertz, seconds, time_of
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels import clusters, qtransform
 from twin_engine.kernels.psd import fill_and_count
-from twin_engine.kernels.threads import in_parts
+from twin_engine.kernels.threads import in_parts, threads
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Marks, MarksSpec, Port, Spec
 from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, Group, Tiling, tiling
 from twin_engine.stage import Op, Stage, block_input, samples
@@ -159,6 +159,7 @@ class QTriggersOp(Op):
             ])
             for g, depth, place in zip(plan.groups, self._depths, self._places[:-1], strict=True)
         ]  # fmt: skip
+        self._shares = _shares(plan.groups)
         trials = OVERLAP * float(plan.independent.sum()) * self._channels
         self._threshold = max(LOWEST_SCORE, math.log(trials / float(hertz(stage.rate))))
         gap, longest = samples(seconds(stage.gap), rate, place), samples(seconds(stage.duration), rate, place)
@@ -199,15 +200,28 @@ class QTriggersOp(Op):
 
         def transform(part: slice, channels: slice) -> None:
             new = _Part(rows[part], channels.start, block.start[part], fresh[part, channels], cells[part], zero[part], state.levels)
-            state.past[rows[part], channels] = self._transform(state.past[rows[part], channels], filled[part, channels], new)
+            past = self._transform(state.past[rows[part], channels], filled[part, channels], new, range(len(self._plan.groups)))
+            state.past[rows[part], channels] = past
 
-        in_parts(len(rows), self._channels, transform)
+        def share(_: slice, shares: slice) -> None:
+            own = _no_cells(cells.shape[:3])
+            new = _Part(rows, 0, block.start, fresh, own, zero, state.levels)
+            found[shares.start] = self._transform(state.past[rows], filled, new, self._shares[int(shares.start)]), own
+
+        found: dict[int, tuple[Single, Float]] = {}
+        if cells.shape[:2] == (1, 1) and len(self._shares) > 1:
+            in_parts(1, len(self._shares), share)
+            state.past[rows] = found[0][0]
+            for k in range(len(found)):
+                _merge_cells(cells, found[k][1])
+        else:
+            in_parts(len(rows), self._channels, transform)
         state.runs[rows], state.cells[rows] = ends[:, :, -kept:], cells[:, :, -kept:]
         done = block.n // cell
         live = ends[:, :, self._reach : self._reach + done] >= (2 * self._reach + 1) * cell
         return state, {"triggers": self._join(state, block, cells, live, zero), "energy": self._energy(block, cells[:, :, :done], live)}
 
-    def _transform(self, kept: Single, filled: Float, part: _Part) -> Single:
+    def _transform(self, kept: Single, filled: Float, part: _Part, groups: Sequence[int]) -> Single:
         """Decimate the new samples level by level, transform the blocks that they complete, and return the samples to be kept."""
         fresh: Single = filled.astype(np.float32)
         for number, level in enumerate(self._levels):
@@ -215,9 +229,9 @@ class QTriggersOp(Op):
             past = np.concatenate([kept[:, :, span], fresh], axis=2)
             kept[:, :, span] = past[:, :, -level.keep :]
             begin = part.start // DECIMATION**number - level.behind  # index of the first new sample of the level
-            for g, group in enumerate(self._plan.groups):
-                if group.level == number:
-                    self._group(g, group, past, begin, level.keep, fresh.shape[2], part)
+            for g in groups:
+                if self._plan.groups[g].level == number:
+                    self._group(g, self._plan.groups[g], past, begin, level.keep, fresh.shape[2], part)
             if number + 1 < len(self._levels):
                 following = self._levels[number + 1]
                 first = DECIMATION * int(part.start[0] // DECIMATION ** (number + 1) - following.behind) - int(begin[0]) + level.keep
@@ -301,6 +315,27 @@ def _levels(plan: Tiling) -> tuple[_Level, ...]:
         found.append(_Level(at, keep, whole // DECIMATION**number - end))
         at, end = at + keep, (end - 1 - HALF_TAPS) // DECIMATION + 1
     return tuple(found)
+
+
+def _shares(groups: tuple[Group, ...]) -> list[list[int]]:
+    """Share out the groups over threads, about as much work to each."""
+    heaviest = sorted(range(len(groups)), key=lambda g: -len(groups[g].first_bin) / (groups[g].hop * groups[g].factor))
+    return [heaviest[k :: threads()] for k in range(min(threads(), len(groups)))]
+
+
+def _merge_cells(cells: Float, other: Float) -> None:
+    """Join other tiles' cells to cells, as if they had come there."""
+    score, new = cells[..., qtransform.SCORE], other[..., qtransform.SCORE]
+    louder = (new > score) | ((new == score) & (other[..., qtransform.LANE] < cells[..., qtransform.LANE]))
+    for k in (qtransform.SCORE, qtransform.ENERGY, qtransform.LANE, qtransform.TIME):
+        cells[..., k] = np.where(louder, other[..., k], cells[..., k])
+    for k, widest in (
+        (qtransform.START, np.minimum),
+        (qtransform.END, np.maximum),
+        (qtransform.LOW, np.minimum),
+        (qtransform.HIGH, np.maximum),
+    ):
+        widest(cells[..., k], other[..., k], out=cells[..., k])
 
 
 def _no_cells(shape: tuple[int, ...]) -> Float:
