@@ -25,8 +25,9 @@ lint: $(DONE)/dev  ## style, types, import contracts
 bench: $(DONE)/bench  ## the engine against its peers, speed ratios printed
 	$(BIN)/python -m bench
 
-soak: $(DONE)/dev  ## the long tests: kill -9 at 50 moments, an hour of memory
-	TWIN_ENGINE_SOAK=1 $(BIN)/python -m pytest -m soak $(TEST)
+soak: $(DONE)/dev  ## the long tests: kill -9 at 50 moments, memory over an hour of simulated time
+	$(BIN)/python -m pytest -m soak $(TEST)
+	$(BIN)/python -m bench.memory --hours 1
 
 clean:
 	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -41,6 +41,9 @@ def test_it_finds_itself_sound(installed: Path) -> None:
     program = installed / "venv" / "bin" / "twin-engine"
     call(program, "doctor", cwd=installed)
     assert "interferometer" in call(program, "twins", cwd=installed)
+    assert "right" in call(program, "check", "interferometer", cwd=installed)
+    python = installed / "venv" / "bin" / "python"
+    call(python, "-c", "from twin_engine.sim import CURVES, curve; [curve(name) for name in CURVES]", cwd=installed)
 
 
 def test_a_new_twin_runs_on_its_simulator(installed: Path) -> None:
