@@ -28,7 +28,7 @@ signal: Any = scipy.signal  # it has no types
 Single = NDArray[np.float32]
 
 LOWEST_SCORE = 5.0  # tiles below it are not looked at
-OVERLAP = 4.0  # independent trials to one independent tile, measured at one trigger an hour: rows and planes overlap less than tiles
+OVERLAP = 2.5  # independent trials to one independent tile, measured in Gaussian noise: rows and planes overlap less than tiles
 HELD_BACK = Fraction(1, 4)  # s, by which a row's level trails, so that a glitch does not hide itself
 COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "start": ("i8", ()), "peak": ("i8", ()), "end": ("i8", ()), "channel": ("i8", ()), "score": ("f8", ()), "snr": ("f8", ()),
