@@ -116,16 +116,17 @@ class AssetAligner:
             else:
                 self.telemetry.drop(Reason.CLOCK_JUMP, held.values.size)
         times = reading.times
-        reach = np.maximum.accumulate(np.concatenate([[lane.newest if lane.newest > NEVER else times[0]], times]))
-        if (times - reach[:-1] <= lane.bound).all():
-            return self._place(lane, reading)
-        before = np.concatenate([[reach[0]], times[:-1]])
+        before = np.concatenate([[lane.newest if lane.newest > NEVER else times[0]], times[:-1]])
         leaps = np.flatnonzero(np.abs(times - before) > lane.bound)
+        if not leaps.size:
+            return self._place(lane, reading)
         edges = np.unique(np.concatenate([[0], leaps, [len(times)]]))
         for lo, hi in itertools.pairwise(edges):
             part = Reading("", reading.channels, times[lo:hi], reading.values[:, lo:hi], units=reading.units)
             ahead = lane.newest > NEVER and times[lo] - lane.newest > lane.bound
-            if ahead and hi - lo == 1:
+            if lane.newest > NEVER and lane.newest - times[lo] > lane.bound:  # leapt back: never applied
+                self.telemetry.drop(Reason.CLOCK_JUMP, part.values.size)
+            elif ahead and hi - lo == 1:
                 if hi == len(times):
                     lane.suspect = part
                 else:
@@ -152,7 +153,7 @@ class AssetAligner:
         wait = self.memory + -(-max(lane.buffer.hold, int(lane.lateness * lane.rate) // NS) // lane.per_hop)
         edges = [0, *(np.flatnonzero(np.diff(hops) > wait) + 1), len(index)]
         for lo, hi in itertools.pairwise(edges):
-            self._make_room(int(hops[lo:hi].min()), wait)
+            self._make_room(int(hops[lo]), wait)  # the first to arrive, however the readings are cut
             inner, known = self._skipped(index[lo:hi], hops[lo:hi], lane.per_hop)
             self.telemetry.drop(Reason.LATE, int((~known).sum()) * len(channels))
             for reason, n in lane.buffer.put(channels, inner[known], values[:, lo:hi][:, known], ok[:, lo:hi][:, known]).items():

@@ -223,3 +223,16 @@ def test_assets_with_equal_hops_step_together(n: int) -> None:
         al.put(Reading(name, ("x", "y"), (T0 + np.arange(8) * NS // 4).astype(np.int64), np.ones((2, 8))))
     frames = list(al.frames())
     assert [len(f.rows) for f in frames] == [n]
+
+
+@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.parametrize(("early", "reason"), [(1e9, Reason.CLOCK_JUMP), (3.0, Reason.LATE)])
+def test_a_time_before_the_first_is_counted_and_never_applied(size: int, early: float, reason: Reason) -> None:
+    al, t = aligner(), np.arange(40) / 4
+    t[17] = -early
+    for lo in range(0, 40, size):
+        al.put(reading(t[lo : lo + size], np.ones((2, len(t[lo : lo + size])))))
+    index, _, valid, _ = collect(al)
+    assert al.telemetry.dropped == {reason: 2}
+    assert index[0] == 4 * 1_700_000_000
+    assert valid[0].sum() == 39
