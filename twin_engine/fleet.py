@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twin_engine.clock import NS, time_of
 from twin_engine.graph import Graph, Node
-from twin_engine.ports import Block, BlockSpec, Frame, Int, Marks, Port, empty_marks
+from twin_engine.ports import Block, BlockSpec, Frame, Int, Port, empty_marks
 
 Count = Callable[[str, int], None]
 
@@ -145,8 +145,3 @@ class Fleet:
                 until = time_of(frame.first + frame.hops, 1 / hop) - int(spec.lag * NS)
                 found[name] = empty_marks(spec, rows, np.zeros(len(rows), np.int64), until)
         return found
-
-
-def marks_of(ports: Mapping[str, Port]) -> dict[str, Marks]:
-    """Return the outputs that are marks."""
-    return {key: port for key, port in ports.items() if isinstance(port, Marks)}

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -83,7 +84,12 @@ def _from_file(path: Path) -> ModuleType:
         raise DefinitionError(f"twin {str(path)!r}", expected="a Python file", found=str(place))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, TypeError, NameError, AttributeError, ValueError) as error:
+        last = traceback.extract_tb(error.__traceback__)
+        line = error.lineno if isinstance(error, SyntaxError) else next((f.lineno for f in reversed(last) if f.filename == str(place)), 0)
+        raise DefinitionError(f"{path}, line {line}", expected="a module that runs", found=f"{type(error).__name__}: {error}") from error
     return module
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def write(name: str, folder: Path) -> list[Path]:
     """Write ``NAME.py`` and ``test_NAME.py`` and return their paths; raises InputError for a bad name or files that are there."""
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"name {name!r}", expected="a Python identifier", found=repr(name), mend="Use letters, digits and underscores.")
+    if importlib.util.find_spec(name) is not None and not (folder / f"{name}.py").exists():
+        raise InputError(f"name {name!r}", expected="a name that no installed module has", found=repr(name), mend="Choose another name.")
     texts = {folder / f"{name}.py": MODULE, folder / f"test_{name}.py": TEST}
     for path in texts:
         if path.exists():
