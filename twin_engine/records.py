@@ -37,6 +37,22 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Bytes from a broker, before a codec has read them.
+
+    subject: where they were published (an MQTT topic, a Kafka key). position: the source's place just after them. arrival: ns UTC when
+    they were logged. headers: what came beside them.
+    """
+
+    raw: bytes
+    subject: str = ""
+    source: str = ""
+    position: Position = None
+    arrival: int = 0
+    headers: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Decoded samples of one asset.
 
@@ -68,12 +84,33 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing arrived within a tenth of a second or so: lets the loop look at its clock."""
+    """Nothing more is at hand: what came is acted on now, and the loop looks at its clock. At least each tenth of a second while silent."""
 
     position: Position = None
 
 
 Item: TypeAlias = Reading | Reject | Idle
+
+
+class Codec(Protocol):
+    """What a message means. Never raises on what it is given: what it cannot read is a Reject that holds the bytes."""
+
+    def decode(self, record: Record) -> Sequence[Reading | Reject]:
+        """Return what a record says, in order, each item with the record's arrival and position."""
+        ...
+
+    def encode(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
+        """Return a reading as messages, each with its subject."""
+        ...
+
+    @property
+    def memory(self) -> Any:
+        """What earlier records said that later ones need (Sparkplug's aliases), as JSON can hold it; a new object when it changes."""
+        ...
+
+    def recall(self, memory: Any) -> None:
+        """Go on from a memory, which a source keeps in its position."""
+        ...
 
 
 @runtime_checkable
