@@ -15,9 +15,8 @@ NEVER = -(2**62)
 class StreamBuffer:
     """A window of the epoch's grid: cells are filled once, in any order, and taken from the front.
 
-    base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top ``(channel,)``: one past the
-    newest index
-    filled. hold: samples for which the last valid value stays true on cells that nothing filled.
+    base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top: for each channel, one past the
+    newest index filled. hold: samples for which the last valid value stays true on cells that nothing filled.
     """
 
     def __init__(self, channels: int, hold: int) -> None:
@@ -26,7 +25,7 @@ class StreamBuffer:
         self.values: Float = np.zeros((channels, 0))
         self.filled: Bool = np.zeros((channels, 0), bool)
         self.valid: Bool = np.zeros((channels, 0), bool)
-        self.top: Int = np.full(channels, NEVER)
+        self.top: list[int] = [NEVER] * channels
         self.last: Float = np.zeros(channels)  # newest valid value that was taken, and its index, for hold
         self.last_index: Int = np.full(channels, NEVER)
 
@@ -50,8 +49,25 @@ class StreamBuffer:
             _add(dropped, Reason.CONFLICT, int((there & ~same).sum()))
             values, ok = np.where(there, self.values[at], values), np.where(there, self.valid[at], ok)
         self.values[at], self.valid[at], self.filled[at] = values, ok, True
-        self.top[channels] = np.maximum(self.top[channels], int(index[-1]) + 1)
+        places: list[int] = channels.tolist()
+        for c in places:
+            self.top[c] = max(self.top[c], int(index[-1]) + 1)
         return dropped
+
+    def put_one(self, channels: list[int], index: int, values: list[float]) -> bool:
+        """Fill one usable cell of each channel, as ``put`` does; return whether all could be: none is filled where one is not free."""
+        cell = index - self.base
+        if cell < 0:
+            return False
+        if cell >= self.values.shape[1]:
+            self._grow(index + 1)
+        elif self.filled.item(channels[0], cell) or (len(channels) > 1 and any(self.filled.item(c, cell) for c in channels)):
+            return False
+        for c, value in zip(channels, values, strict=True):
+            self.values[c, cell], self.valid[c, cell], self.filled[c, cell] = value, True, True
+            if index >= self.top[c]:
+                self.top[c] = index + 1
+        return True
 
     def _first_kept(self, index: Int, values: Float, ok: Bool, dropped: dict[Reason, int]) -> tuple[Int, Float, Bool]:
         unique, first, inverse = np.unique(index, return_index=True, return_inverse=True)
@@ -63,24 +79,34 @@ class StreamBuffer:
         return unique, values[:, first], ok[:, first]
 
     def _grow(self, end: int) -> None:
-        need = end - self.base
-        if need > self.values.shape[1]:
-            width = ((0, 0), (0, max(need, 2 * self.values.shape[1]) - self.values.shape[1]))
+        need, has = end - self.base, self.values.shape[1]
+        if need > has:
+            width = ((0, 0), (0, max(need, 2 * has) - has))
             self.values = np.pad(self.values, width)
             self.filled, self.valid = np.pad(self.filled, width), np.pad(self.valid, width)
 
-    def take(self, n: int) -> tuple[Float, Bool]:
-        """Take the first n cells: values and valid ``(channel, n)``, both their own memory."""
+    def take(self, values: Float, valid: Bool) -> None:
+        """Take the first cells, as many as there are in ``values`` and ``valid``, both ``(channel, n)``, which are written."""
+        n = values.shape[1]
         self._grow(self.base + n)
-        values, valid = self.values[:, :n].copy(), self.valid[:, :n].copy()
         if self.hold:
-            values, valid = self._held(values, valid, self.filled[:, :n])
-        keep = max(0, int(self.top.max()) - self.base - n) if self.top.max() > NEVER else 0
-        rest = slice(n, n + keep)
-        self.values = self.values[:, rest].copy()
-        self.filled, self.valid = self.filled[:, rest].copy(), self.valid[:, rest].copy()
+            values[:], valid[:] = self._held(self.values[:, :n], self.valid[:, :n], self.filled[:, :n])
+        else:
+            values[:], valid[:] = self.values[:, :n], self.valid[:, :n]
         self.base += n
-        return values, valid
+        keep, has = self._content(), self.values.shape[1]
+        if has > 4 * max(keep, n):  # what a backlog needed is given back
+            self.values = self.values[:, n : n + keep].copy()
+            self.filled, self.valid = self.filled[:, n : n + keep].copy(), self.valid[:, n : n + keep].copy()
+            return
+        for array in (self.values, self.filled, self.valid):
+            if keep:
+                array[:, :keep] = array[:, n : n + keep]
+            array[:, keep : min(has, n + keep)] = 0
+
+    def _content(self) -> int:
+        """Cells from the first to the last that something filled."""
+        return max(0, max(self.top) - self.base)
 
     def _held(self, values: Float, valid: Bool, filled: Bool) -> tuple[Float, Bool]:
         index: Int = np.arange(self.base, self.base + values.shape[1], dtype=np.int64)
@@ -94,17 +120,18 @@ class StreamBuffer:
         return np.where(valid, values, carried), good
 
     def arrays(self) -> dict[str, Any]:
-        """Return what a snapshot keeps."""
-        ends = np.array([self.base], np.int64)
+        """Return what a snapshot keeps: it says nothing of how the cells came to be filled."""
+        cells = self._content()
         return {
-            "base": ends, "values": self.values, "filled": self.filled, "valid": self.valid, "top": self.top, "last": self.last,
-            "last_index": self.last_index,
+            "base": np.array([self.base], np.int64), "values": self.values[:, :cells], "filled": self.filled[:, :cells],
+            "valid": self.valid[:, :cells], "top": np.array(self.top, np.int64), "last": self.last, "last_index": self.last_index,
         }  # fmt: skip
 
     def load(self, arrays: dict[str, Any]) -> None:
         """Set all from what a snapshot kept."""
         self.base = int(arrays["base"][0])
-        for name in ("values", "filled", "valid", "top", "last", "last_index"):
+        self.top = arrays["top"].tolist()
+        for name in ("values", "filled", "valid", "last", "last_index"):
             setattr(self, name, arrays[name].copy())
 
 
