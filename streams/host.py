@@ -65,8 +65,8 @@ class HostSource:
         while True:
             now = self._clock.now()
             if now < due:
-                self._clock.sleep(min(_IDLE, (due - now) / NS))
                 yield Idle()
+                self._clock.sleep(min(_IDLE, (due - now) / NS))
                 continue
             after = _Counters.read(now)
             values = np.array([_sample(before, after)]).T

@@ -65,10 +65,10 @@ class Paced:
             before, skip = item.position, 0
 
     def _until(self, due: float) -> Iterator[None]:
-        """Sleep until the clock says ``due`` (ns); yield after each sleep."""
+        """Sleep until the clock says ``due`` (ns); yield before each sleep."""
         while (left := (due - self._clock.now()) / NS) > 0:
-            self._clock.sleep(min(left, _LOOK))
             yield
+            self._clock.sleep(min(left, _LOOK))
 
     def acknowledge(self, position: Position) -> None:
         """Pass it on, as the source's own position."""

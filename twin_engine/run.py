@@ -23,6 +23,7 @@ from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
 SNAPSHOT = "snapshot.safetensors"
+HELD_SAMPLES = 1 << 16  # so many samples are taken together while more is at hand
 SNAPSHOT_SHARE = 20  # checkpoints are spaced by at least so many times what the last one took: large fleets do not live for saving
 
 
@@ -92,6 +93,8 @@ class Run:
         self._open(snapshot)
         self._duration, self._every, self._absence = duration, int(snapshot_every * NS), int(absence * NS)
         self._on_update = on_update
+        self._held: list[Reading] = []
+        self._held_samples = 0
         self._stop = threading.Event()
         self.report = RunReport(resumed=snapshot is not None, fresh=list(self.engine.fresh))
 
@@ -114,6 +117,7 @@ class Run:
                 for item in self._source.items(self._position):
                     now = self._clock.now()
                     if isinstance(item, Idle):
+                        self._put()
                         absent = self._silence(now, heard, absent)
                     else:
                         heard, absent = now, False
@@ -142,9 +146,17 @@ class Run:
             self.engine.telemetry.rejects[item.reason] += 1
             if self._dead:
                 self._dead.write(item)
-        else:
-            for update in self.engine.put(item):
-                self._give(update)
+            return
+        self._held.append(item)
+        self._held_samples += item.values.size
+        if self._held_samples >= HELD_SAMPLES:
+            self._put()
+
+    def _put(self) -> None:
+        """Give the engine the readings that are held: in one step, which is cheap where each has few samples."""
+        held, self._held, self._held_samples = self._held, [], 0
+        for update in self.engine.put_all(held):
+            self._give(update)
 
     def _give(self, update: Update) -> None:
         for sink in self._sinks:
@@ -166,6 +178,7 @@ class Run:
 
     def checkpoint(self) -> None:
         """Flush the sinks, save the snapshot, acknowledge the source: in this order."""
+        self._put()
         sinks = [sink.flush() for sink in self._sinks]
         if self._dead:
             sinks.append(self._dead.flush())

@@ -95,8 +95,8 @@ class UpToNow:
         """Yield the source's items, none before its last sample's time; Idle while waiting."""
         for item in self._source.items(position):
             while isinstance(item, Reading) and (left := (int(item.times[-1]) - self._clock.now()) / NS) > 0:
-                self._clock.sleep(min(left, 0.1))
                 yield Idle(position)
+                self._clock.sleep(min(left, 0.1))
             position = item.position
             yield item
 

