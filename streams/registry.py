@@ -34,6 +34,7 @@ FILE_SUFFIXES = {
     ".parquet": "parquet",
 }
 SINKS = {
+    "influx": "sink_influx:open_influx",
     "jsonl": "sink_jsonl:open_jsonl",
     "parquet": "sink_parquet:open_parquet",
     "sqlite": "sink_sqlite:open_sqlite",

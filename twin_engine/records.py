@@ -34,6 +34,7 @@ class Reason(StrEnum):
     NOT_UTF8 = "not_utf8"
     TOO_LARGE = "too_large"
     NUMERICS = "numerics"  # a row failed inside a stage and began anew
+    REFUSED = "refused"  # a line that a database will never take
 
 
 @dataclass(frozen=True, slots=True)
