@@ -1,0 +1,190 @@
+"""JSON: a number, ``{ts, value, unit?}``, several channels in one object, columns, or an array of such objects.
+
+Where the topic names the channel, a message is a number (its time is that of its arrival) or an object with a value. Where it does not, an object
+has ``values``, or a ``channel`` and a value, or else each of its fields but the time is a channel. ``ts`` and the values may be arrays of one
+length. null is a missing sample; a text among other fields is no sample and is left out; a boolean is 0 or 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+
+from streams.codecs.base import Faults, RefusedError, Samples, named, pieces, refusal, utf8
+from streams.codecs.pattern import Pattern, Topics
+from streams.codecs.when import Times
+from streams.uri import Uri
+from twin_engine.ports import Float, Int
+from twin_engine.records import Reading, Reason, Record, Reject
+
+OPTIONS = ("unit", "time", "value", "asset")
+_WIDTH = 40  # bytes of a number or a time with its comma
+_TIMELESS = "no time, neither in the message nor of its arrival"
+_NUMBERS = {int, float, bool, type(None)}
+_number = msgspec.json.Decoder(float).decode
+_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Json:
+    """The format. Options: unit (of numbers that are times, s), and the fields' names: time (ts), value, asset."""
+
+    def __init__(self, pattern: Pattern, options: Uri, asset: str) -> None:
+        self._topics = Topics(pattern, asset)
+        self._times = Times(options.options.get("unit", "s"), options.text)
+        self._time, self._value, self._asset = (
+            options.options.get(name, default) for name, default in (("time", "ts"), ("value", "value"), ("asset", "asset"))
+        )
+        fields: Any = [("value", float), ("ts", int | float | str | None, None), ("unit", str, ""), ("asset", str, "")]
+        rename = {"ts": self._time, "value": self._value, "asset": self._asset}
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Sample", fields, rename=rename)).decode
+        self._rest = {self._time, self._asset, "unit", "units", "channel", "values"}
+
+    def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
+        """See the module."""
+        asset, channels = self._topics.known.get(record.subject) or self._topics.find(record.subject)
+        if not raw.isascii():
+            utf8(raw)
+        if not channels:
+            return self._any(raw, record, asset, "")
+        ns, unit = record.arrival, ""
+        try:
+            if raw[:1] == b"{":
+                sample: Any = self._decode(raw)
+                value, unit, asset = sample.value, sample.unit, asset or named(sample.asset, "asset")
+                if sample.ts is not None:
+                    ns = self._times.one(sample.ts)
+            else:
+                value = _number(raw)
+        except _BAD:
+            return self._any(raw, record, asset, channels[0])
+        except ValueError as error:
+            return [refusal(record, Reason.MALFORMED, str(error))]
+        if ns <= 0:
+            return [refusal(record, Reason.MALFORMED, _TIMELESS)]
+        times, values = np.empty(1, np.int64), np.empty((1, 1))
+        times[0], values[0, 0] = ns, value
+        return (Reading(asset or named("", "asset"), channels, times, values, record.position, record.arrival, (unit,) if unit else ()),)
+
+    def _any(self, raw: bytes, record: Record, asset: str, channel: str) -> Sequence[Reading | Reject]:
+        """Return what any of the forms says."""
+        found = _loads(raw)
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            found = {self._value: found} if channel else None
+        faults = Faults()
+        if isinstance(found, dict):
+            return [*self._object(found, record, asset, channel, faults), *faults.rejects(record)]
+        if not isinstance(found, list):
+            raise RefusedError(Reason.MALFORMED, "neither an object nor an array of objects" + (", nor a number" if channel else ""))
+        samples = Samples()
+        for i, entry in enumerate(found):
+            if not isinstance(entry, dict):
+                faults.add(Reason.MALFORMED, f"[{i}] is not an object")
+                continue
+            for reading in self._object(entry, record, asset, channel, faults):
+                units = reading.units or ("",) * len(reading.channels)
+                for k, ns in enumerate(reading.times.tolist()):
+                    for name, unit, value in zip(reading.channels, units, reading.values[:, k].tolist(), strict=True):
+                        samples.add(reading.asset, ns, name, unit, value)
+        return [*samples.readings(record), *faults.rejects(record)]
+
+    def _object(self, entry: Mapping[str, Any], record: Record, asset: str, channel: str, faults: Faults) -> Sequence[Reading]:
+        """Return the reading of one object, or none where its faults leave nothing."""
+        try:
+            asset = asset or named(entry.get(self._asset), "asset")
+            times, samples = self._when(entry.get(self._time), record)
+            columns, units = self._columns(entry, channel)
+        except RefusedError as error:
+            faults.add(error.reason, str(error))
+            return ()
+        rows: dict[str, Float] = {}
+        for name, value in columns:
+            try:
+                rows[named(name, "channel")] = _row(value, samples)
+            except RefusedError as error:
+                faults.add(error.reason, f"{name[:80]}: {error}")
+        if not rows or not len(times):
+            return ()
+        said = tuple(units.get(name, "") for name in rows)
+        values = np.array(list(rows.values()))
+        return (Reading(asset, tuple(rows), times, values, record.position, record.arrival, said if any(said) else ()),)
+
+    def _when(self, value: Any, record: Record) -> tuple[Int, int | None]:
+        """Return times, and how many samples an array has that goes with them (None: values are single). Raises RefusedError."""
+        try:
+            if isinstance(value, list):
+                times = self._times.many(cast("list[Any]", value))
+                return times, len(times)
+            ns = record.arrival if value is None else self._times.one(value)
+        except ValueError as error:
+            raise RefusedError(Reason.MALFORMED, str(error)) from None
+        if ns <= 0:
+            raise RefusedError(Reason.MALFORMED, _TIMELESS)
+        return np.array([ns], np.int64), None
+
+    def _columns(self, entry: Mapping[str, Any], channel: str) -> tuple[Iterable[tuple[str, Any]], Mapping[str, str]]:
+        """Return the channels of an object with what they hold, and their units; raises RefusedError."""
+        one = channel or entry.get("channel")
+        if one is not None:
+            if self._value not in entry:
+                raise RefusedError(Reason.MALFORMED, f"no field {self._value!r}")
+            unit = entry.get("unit")
+            return [(named(one, "channel"), entry[self._value])], {one: unit} if isinstance(unit, str) else {}
+        units = entry.get("units")
+        units = {k: v for k, v in units.items() if isinstance(v, str)} if isinstance(units, dict) else {}
+        values = entry.get("values")
+        if isinstance(values, dict):
+            return cast("dict[str, Any]", values).items(), units
+        columns = [(k, v) for k, v in entry.items() if k not in self._rest and not isinstance(v, str | dict)]
+        if not columns:
+            raise RefusedError(Reason.MALFORMED, "no field that is a number")
+        return columns, units or ({self._value: entry["unit"]} if isinstance(entry.get("unit"), str) else {})
+
+    def write(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
+        """Return a message for each channel where the topic names it, else one for all; of one sample, or of columns."""
+        pattern, messages = self._topics.pattern, list[tuple[str, bytes]]()
+        for part in pieces(reading, _WIDTH):
+            stamps = [self._times.write(ns) for ns in part.times.tolist()]
+            rows = [[value if math.isfinite(value) else None for value in row] for row in part.values.tolist()]
+            single = len(stamps) == 1
+            ts, columns = (stamps[0], [row[0] for row in rows]) if single else (stamps, rows)
+            head = {self._time: ts} if "asset" in pattern.names else {self._asset: reading.asset, self._time: ts}
+            units = part.units or ("",) * len(part.channels)
+            if "channel" in pattern.names:
+                for name, column, unit in zip(part.channels, columns, units, strict=True):
+                    body = {**head, self._value: column, **({"unit": unit} if unit else {})}
+                    messages.append((pattern.format(asset=reading.asset, channel=name), msgspec.json.encode(body)))
+            else:
+                said = {name: unit for name, unit in zip(part.channels, units, strict=True) if unit}
+                body = {**head, "values": dict(zip(part.channels, columns, strict=True)), **({"units": said} if said else {})}
+                messages.append((pattern.format(asset=reading.asset), msgspec.json.encode(body)))
+        return messages
+
+
+def _loads(raw: bytes) -> Any:
+    """Return any JSON; raises RefusedError."""
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise RefusedError(Reason.MALFORMED, "nested too deep") from None
+    except UnicodeDecodeError as error:
+        raise RefusedError(Reason.NOT_UTF8, str(error)) from None
+    except msgspec.DecodeError as error:
+        endless = "out of range" in str(error) or b"NaN" in raw or b"Infinity" in raw  # which JSON does not have
+        raise RefusedError(Reason.NOT_FINITE if endless else Reason.MALFORMED, str(error)) from None
+
+
+def _row(value: Any, samples: int | None) -> Float:
+    """Return what one channel holds as float64 ``(sample,)``, null as NaN. samples: None for a single value. Raises RefusedError."""
+    if samples is None:
+        value = [value]
+    elif not isinstance(value, list):
+        raise RefusedError(Reason.MALFORMED, "a single value beside an array of times")
+    elif len(value) != samples:
+        raise RefusedError(Reason.MALFORMED, f"{len(value)} values beside {samples} times")
+    if not set(map(type, value)) <= _NUMBERS:
+        raise RefusedError(Reason.MALFORMED, "not a number" if samples is None else "not all of them numbers")
+    return np.array([math.nan if v is None else v for v in value], np.float64)
