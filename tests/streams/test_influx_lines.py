@@ -1,0 +1,169 @@
+"""Line protocol against the slow way of writing it; summaries against numpy, whatever the cuts; when lines are sent, and which."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.influx_http import RefusedError
+from streams.influx_lines import Batch, batches, head, name, string
+from streams.influx_sender import Sender
+from streams.moments import Moments
+from twin_engine.clock import NS
+from twin_engine.errors import SinkError
+from twin_engine.ports import Block
+
+_CUT = re.compile(r"(?<!\\) ")
+
+
+def _parsed(data: bytes) -> dict[tuple[str, int], dict[str, float]]:
+    found = {}
+    for line in data.decode().splitlines():
+        place, fields, time = _CUT.split(line)
+        found[place, int(time)] = {key: float(value) for key, value in (field.rsplit("=", 1) for field in fields.split(","))}
+    return found
+
+
+@given(
+    values=st.lists(st.lists(st.floats(width=64), min_size=2, max_size=2), min_size=1, max_size=40), masks=st.integers(0, 2**31),
+)  # fmt: skip
+def test_every_valid_value_is_written_as_it_is(values: list[list[float]], masks: int) -> None:
+    array = np.array(values, np.float64)
+    valid = np.random.default_rng(masks).random(array.shape) < 0.7
+    times = np.arange(len(array)) * NS + 1_700_000_000_000_000_001
+    heads = [head("t", {"asset": f"a {i % 3}", "site": ""}) for i in range(len(array))]
+    given_ = list(batches(heads, ["x", "y,z"], array, valid, times))
+    expected = {
+        (rf"t,asset=a\ {i % 3}", int(times[i])): {
+            key: array[i, j] for j, key in enumerate(["x", r"y\,z"]) if valid[i, j] and math.isfinite(array[i, j])
+        }
+        for i in range(len(array))
+    }
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for batch in given_:
+        assert batch.lines == batch.data.count(b"\n")
+        data = batch.data.replace(rb"y\,z", b"Y")
+        found |= {place: {k.replace("Y", r"y\,z"): v for k, v in fields.items()} for place, fields in _parsed(data).items()}
+    assert found == {place: fields for place, fields in expected.items() if fields}
+
+
+def test_names_and_strings_cannot_break_a_line() -> None:
+    assert name("a,b=c d\\") == r"a\,b\=c\ d/"
+    assert name("two\nlines") == r"two\ lines"
+    assert string('say "a\\b"\n') == r'"say \"a\\b\" "'
+
+
+@given(cuts=st.lists(st.integers(1, 40), min_size=1, max_size=30), seed=st.integers(0, 2**31))
+def test_summaries_do_not_depend_on_the_cuts(cuts: list[int], seed: int) -> None:
+    """Cut anyhow, stored and restored at every cut, they are the same to the last bit, and right."""
+    rng = np.random.default_rng(seed)
+    n, rate, length = sum(cuts), Fraction(16), Fraction(1, 3)
+    values = rng.standard_normal((3, 2, n)) * 1e-21
+    valid = rng.random(values.shape) < 0.8
+    start = np.array([5, 100, 5])
+    assets = ["a", "b", "c"]
+
+    def played(sizes: list[int]) -> dict[tuple[int, int], list[float]]:
+        found: dict[tuple[int, int], list[float]] = {}
+        moments, at = Moments(2, rate, length), 0
+        for size in sizes:
+            part = slice(at, at + size)
+            block = Block(values[:, :, part], valid[:, :, part], np.arange(3), start + at)
+            ended = list(moments.take(block))
+            saved = json.loads(json.dumps(moments.document(assets)))
+            moments = Moments(2, rate, length)
+            moments.restore(saved, assets)
+            at += size
+            for summary in [*ended, *(moments.standing() if at == n else ())]:
+                for i, row in enumerate(summary.rows.tolist()):
+                    found[row, int(summary.start[i])] = np.where(summary.valid[i], summary.values[i], 7.0).ravel().tolist()
+        return found
+
+    found = played(cuts)
+    assert found == played([n])
+    for (row, begin), statistics in found.items():
+        index = start[row] + np.arange(n)
+        mine = [Fraction(int(k), 16) // length == round(Fraction(begin, NS) / length) for k in index]
+        for channel in range(2):
+            x = values[row, channel, mine][valid[row, channel, mine]]
+            expected = [x.min(), x.mean(), x.max(), np.sqrt(np.mean(x * x))] if len(x) else [7.0] * 4
+            assert statistics[4 * channel : 4 * channel + 4] == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+class _Target:
+    """A server that refuses what is in ``bad``: named as version 2 does, by number as version 3 does, or not named."""
+
+    def __init__(self, bad: set[bytes], manner: str, most: int = 10**9) -> None:
+        self.bad, self.manner, self.most = bad, manner, most
+        self.taken: list[bytes] = []
+        self.sizes: list[int] = []
+        self.down = False
+
+    def post(self, data: bytes) -> None:
+        if self.down:
+            raise SinkError("server", expected="it up", found="down")
+        lines = data.splitlines()
+        self.sizes.append(len(lines))
+        if len(lines) > self.most:
+            raise RefusedError("too much", {}, too_large=True)
+        bad = [i for i, line in enumerate(lines) if line in self.bad]
+        if bad and self.manner == "v2":
+            text = "\n".join(f"unable to parse '{lines[i].decode()}': no 'good'" for i in bad)
+            raise RefusedError(text, {"message": text})
+        if bad and self.manner == "v3":
+            raise RefusedError("partial", {"data": [{"line_number": i + 1, "error_message": "no 'good'"} for i in bad]})
+        if bad:
+            raise RefusedError("no 'good'", {})
+        self.taken += lines
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("manner", ["v2", "v3", "unnamed"])
+def test_refused_lines_are_found_and_the_others_written_in_order(manner: str) -> None:
+    lines = [f"m x={i} {i}".encode() for i in range(97)]
+    bad = {lines[i] for i in (0, 13, 14, 60, 96)}
+    target, refused = _Target(bad, manner, most=50), []
+    sender = Sender(target, lambda line, reason: refused.append((line, reason)))
+    sender.put(Batch(97, b"\n".join(lines) + b"\n"))
+    sender.flush()
+    assert target.taken == [line for line in lines if line not in bad]
+    assert refused == [(line, "no 'good'") for line in lines if line in bad]
+    assert sender.sent == 92
+    sender.close()
+
+
+def test_a_server_that_is_down_is_told_at_flush_and_at_the_next_write() -> None:
+    target = _Target(set(), "v2")
+    sender = Sender(target, lambda line, reason: None)
+    sender.put(Batch(1, b"m x=1 1\n"))
+    sender.flush()
+    target.down = True
+    sender.put(Batch(1, b"m x=1 2\n"))
+    for _ in range(2):
+        with pytest.raises(SinkError, match="down"):
+            sender.flush()
+    with pytest.raises(SinkError, match="down"):
+        sender.put(Batch(1, b"m x=1 3\n"))
+    sender.close()
+    assert target.taken == [b"m x=1 1"]
+
+
+def test_batches_go_together_up_to_the_limit() -> None:
+    target = _Target(set(), "v2")
+    sender = Sender(target, lambda line, reason: None, linger=60.0)
+    for k in range(30):
+        sender.put(Batch(1000, b"".join(b"m x=1 %d\n" % (1000 * k + i) for i in range(1000))))
+    sender.flush()
+    assert len(target.taken) == 30_000
+    assert target.taken == [b"m x=1 %d" % i for i in range(30_000)]
+    assert max(target.sizes) <= 5000
+    sender.close()
