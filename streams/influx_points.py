@@ -25,6 +25,7 @@ from twin_engine.records import Event, Update
 TAGS = ("asset", "stream", "stage", "port", "site", "kind", "channel")
 _TEXTS = ("id", "severity", "class", "channels")
 _WHOLE = ("start", "peak", "end", "revision")
+_FLOATS = ("score", "p_value", "frequency", "bandwidth", "snr")
 _NOT_FLOATS = {*TAGS, *_TEXTS, *_WHOLE, "final", "time"}
 
 
@@ -78,7 +79,8 @@ class Points:
         """Yield a block in full: a point for each row and sample."""
         heads = self._head(key)
         times = time_of(block.start[:, None] + np.arange(block.n, dtype=np.int64), spec.rate).ravel()
-        values, valid = (array.transpose(0, 2, 1).reshape(-1, len(spec.channels)) for array in (block.values, block.valid))
+        shape = (-1, len(spec.channels))
+        values, valid = block.values.transpose(0, 2, 1).reshape(shape), block.valid.transpose(0, 2, 1).reshape(shape)
         each = [heads[row] for row in block.rows.tolist() for _ in range(block.n)]
         yield from batches(each, [field_of(c) for c in spec.channels], values, valid, times)
 
@@ -98,22 +100,11 @@ class Points:
 
     def _event(self, event: Event) -> bytes:
         """Return a revision of an event as a line, all its fields in it; what is not a number is left out."""
-        tags = {
-            "asset": event.asset,
-            "stage": event.stage,
-            "site": self._site,
-            "kind": event.kind,
-            "channel": next(iter(event.channels), ""),
-        }
+        first = next(iter(event.channels), "")
+        tags = {"asset": event.asset, "stage": event.stage, "site": self._site, "kind": event.kind, "channel": first}
         weights = msgspec.json.encode(event.channels).decode()
         texts = zip(_TEXTS, (event.id, event.severity, event.class_ or "", weights), strict=True)
-        floats = {
-            "score": event.score,
-            "p_value": event.p_value,
-            "frequency": event.frequency,
-            "bandwidth": event.bandwidth,
-            "snr": event.snr,
-        }
+        floats = {field: getattr(event, field) for field in _FLOATS}
         fields = [f"{field}={string(text)}" for field, text in texts]
         fields += [f"{field}={getattr(event, field)}i" for field in _WHOLE]
         fields += [f"{field}={number(value)}" for field, value in floats.items() if value is not None and np.isfinite(value)]

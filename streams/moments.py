@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ class Moments:
             number = (int(start) + np.arange(block.n, dtype=np.int64)) * self._per.denominator // self._per.numerator
             cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), block.n]
             rows, values, valid = block.rows[mine], block.values[mine], block.valid[mine]
-            for first, end in zip(cuts[:-1], cuts[1:], strict=True):
+            for first, end in pairwise(cuts):
                 yield from self._ended(rows[self._number[rows] != number[first]])
                 self._number[rows] = number[first]
                 self._add(rows, values[:, :, first:end], valid[:, :, first:end])

@@ -97,6 +97,10 @@ def test_summaries_do_not_depend_on_the_cuts(cuts: list[int], seed: int) -> None
             assert statistics[4 * channel : 4 * channel + 4] == pytest.approx(expected, rel=1e-9, abs=0)
 
 
+def _ignore(line: bytes, reason: str) -> None:
+    """Lines that are refused are of no matter."""
+
+
 class _Target:
     """A server that refuses what is in ``bad``: named as version 2 does, by number as version 3 does, or not named."""
 
@@ -143,7 +147,7 @@ def test_refused_lines_are_found_and_the_others_written_in_order(manner: str) ->
 
 def test_a_server_that_is_down_is_told_at_flush_and_at_the_next_write() -> None:
     target = _Target(set(), "v2")
-    sender = Sender(target, lambda line, reason: None)
+    sender = Sender(target, _ignore)
     sender.put(Batch(1, b"m x=1 1\n"))
     sender.flush()
     target.down = True
@@ -159,7 +163,7 @@ def test_a_server_that_is_down_is_told_at_flush_and_at_the_next_write() -> None:
 
 def test_batches_go_together_up_to_the_limit() -> None:
     target = _Target(set(), "v2")
-    sender = Sender(target, lambda line, reason: None, linger=60.0)
+    sender = Sender(target, _ignore, linger=60.0)
     for k in range(30):
         sender.put(Batch(1000, b"".join(b"m x=1 %d\n" % (1000 * k + i) for i in range(1000))))
     sender.flush()
