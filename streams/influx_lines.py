@@ -77,11 +77,13 @@ def batches(heads: Sequence[bytes], fields: Sequence[str], values: Float, valid:
 
 def _lines(heads: list[bytes], keys: list[bytes], values: Float, times: Int) -> bytes:
     """Return points that all have the same fields as lines. The pieces of all lines are put in their places, and joined once."""
-    n, width = len(heads), 2 * len(keys) + 2
+    n, width = len(heads), 2 * len(keys) + 4
     pieces = [b""] * (n * width)
     pieces[0::width] = heads
     for i, key in enumerate(keys):
         pieces[1 + 2 * i :: width] = [key if i == 0 else b"," + key] * n
         pieces[2 + 2 * i :: width] = _encoder.encode(values[:, i].tolist())[1:-1].split(b",")
-    pieces[width - 1 :: width] = [b" %d\n" % t for t in times.tolist()]
+    pieces[width - 3 :: width] = [b" "] * n
+    pieces[width - 2 :: width] = _encoder.encode(times.tolist())[1:-1].split(b",")
+    pieces[width - 1 :: width] = [b"\n"] * n
     return b"".join(pieces)

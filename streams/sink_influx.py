@@ -25,7 +25,7 @@ def open_influx(uri: Uri, show: tuple[str, ...]) -> InfluxSink:
 
     token_env, token_file: the variable (default INFLUX_TOKEN) or file that holds the token. ca: certificates to trust beside the system's
     with https. site: a tag. summarise_above: Hz (default 10) above which an output is summarised, in intervals of ``interval``
-    (default 1 s). refused: the file that keeps lines the server will never take, one a line with the reason (default ``BUCKET.refused.jsonl``).
+    (default 1 s). refused: the file that keeps lines the server will never take, each with the reason (default ``BUCKET.refused.jsonl``).
     worker: the name of this process among the engine's own figures (default: the machine's).
     """
     database = Database(uri)
