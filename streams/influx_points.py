@@ -81,7 +81,7 @@ class Points:
         times = time_of(block.start[:, None] + np.arange(block.n, dtype=np.int64), spec.rate).ravel()
         shape = (-1, len(spec.channels))
         values, valid = block.values.transpose(0, 2, 1).reshape(shape), block.valid.transpose(0, 2, 1).reshape(shape)
-        each = [heads[row] for row in block.rows.tolist() for _ in range(block.n)]
+        each = list(map(heads.__getitem__, np.repeat(block.rows, block.n).tolist()))
         yield from batches(each, [field_of(c) for c in spec.channels], values, valid, times)
 
     def _summaries(self, key: str, spec: BlockSpec) -> Moments:
