@@ -125,3 +125,7 @@ class Times:
             if ns % 1000 == 0:
                 return ns / self._scale
         return iso(ns)
+
+    def whole(self, ns: int) -> int:
+        """Return a time as a whole number of the unit, to nearest (of ns where the unit is iso or gps)."""
+        return (ns + self._scale // 2) // self._scale
