@@ -32,7 +32,7 @@ def open_source(
     if twin is not None:
         streams = {stream.name: tuple(channel.name for channel in stream.channels) for stream in twin.streams}
         simulator = twin.simulator
-    return source_at(uri, Context(asset, dict(streams or {}), clock or WallClock(), simulator))
+    return source_at(uri, Context(asset, dict(streams or {}), clock or WallClock(), simulator, twin.name if twin is not None else ""))
 
 
 def open_sink(uri: str, *, show: tuple[str, ...] = ()) -> Sink:

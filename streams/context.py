@@ -23,6 +23,7 @@ class Recording(Source, Protocol):
 class Context:
     """What a source may need besides its address.
 
+    twin: the name of the twin to be fed (empty: none in particular).
     asset: the name the readings get (None: the source's own, or the file's). streams: stream name -> its channels, as the twin has them,
     the twin's first stream first (empty: anything goes). simulator: the twin's, a callable ``(asset, **parameters)``.
     """
@@ -31,6 +32,7 @@ class Context:
     streams: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     clock: Clock = field(default_factory=WallClock)
     simulator: Callable[..., Any] | None = None
+    twin: str = ""
 
     @property
     def channels(self) -> tuple[str, ...]:

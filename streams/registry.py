@@ -17,6 +17,7 @@ SOURCES = {
     "dir": "directory:open_directory",
     "gwf": "source_gwf:open_gwf",
     "gwosc": "source_gwosc:open_gwosc",
+    "history": "source_history:open_history",
     "host": "host:open_host",
     "lines": "source_lines:open_lines",
     "npz": "source_npz:open_npz",

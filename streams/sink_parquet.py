@@ -1,4 +1,4 @@
-"""Events and shown outputs as Parquet segments, a folder for each twin, output and day: ``DIR/twin=T/output=O/day=2015-09-14/``."""
+"""Events, shown outputs and input as Parquet segments, a folder for each twin, output and day: ``DIR/twin=T/output=O/day=2015-09-14/``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from streams.readings_table import to_table
 from streams.segments import Segments
 from streams.shown import shown_blocks
 from streams.uri import Uri
 from twin_engine.clock import time_of
 from twin_engine.ports import Block, BlockSpec
-from twin_engine.records import Event, Position, Update
+from twin_engine.records import Event, Position, Reading, Update
 
-EVENTS = "events"
+EVENTS, INPUT = "events", "input"
 _DAY = 86_400 * 10**9
+_SEGMENT_BITS = 32  # of a reading's number, for its place in the flush
 _TIME = pa.timestamp("ns", "UTC")
 _EVENT_SCHEMA = pa.schema(
     [
@@ -35,26 +37,35 @@ _EVENT_SCHEMA = pa.schema(
 
 
 def open_parquet(uri: Uri, show: tuple[str, ...]) -> ParquetSink:
-    """Open ``parquet:DIR``."""
-    uri.only()
-    return ParquetSink(uri, show)
+    """Open ``parquet:DIR?input=no``.
+
+    input: ``yes`` keeps the readings too, as they came, from which ``history:DIR`` plays the run again.
+    """
+    uri.only("input")
+    return ParquetSink(uri, show, keeps_input=uri.choice("input", ("no", "yes"), "no") == "yes")
 
 
 class ParquetSink:
     """A segment for each folder at each flush; small ones are joined later.
 
-    Outputs: columns ``time`` (UTC), ``asset``, and one for each channel, null where it is not valid. Events: the fields of an event, every
-    revision. The position is the number of the next segment.
+    keeps_input: whether it wants the readings (columns as in ``readings_table``). Outputs: columns ``time`` (UTC), ``asset``, and one for
+    each channel, null where it is not valid. Events: the fields of an event, every revision. The position is the next segment.
     """
 
-    def __init__(self, uri: Uri, show: tuple[str, ...]) -> None:
-        self._segments, self._show = Segments(uri.file, uri.text), show
+    def __init__(self, uri: Uri, show: tuple[str, ...], *, keeps_input: bool) -> None:
+        self._segments, self._show, self.keeps_input = Segments(uri.file, uri.text), show, keeps_input
         self._held: dict[str, list[pa.Table]] = {}
+        self._readings: list[tuple[str, Reading]] = []  # each with its twin
 
     def open(self, position: Position) -> None:
         """Delete the segments from the position on (None: all); raises SinkError."""
-        self._held = {}
+        self._held, self._readings = {}, []
         self._segments.open(int(position or 0))
+
+    def take(self, twin: str, reading: Reading) -> None:
+        """Hold a reading that goes to a twin until the next flush."""
+        if len(reading.times):
+            self._readings.append((twin, reading))
 
     def write(self, update: Update) -> None:
         """Hold the update's events and shown outputs until the next flush."""
@@ -67,19 +78,32 @@ class ParquetSink:
                     self._hold(update.twin, key, day * _DAY, table)
 
     def _hold(self, twin: str, output: str, time: int, table: pa.Table) -> None:
-        day = np.datetime64(time // _DAY, "D")
-        self._held.setdefault(f"twin={twin}/output={output}/day={day}", []).append(table)
+        self._held.setdefault(_folder(twin, output, time), []).append(table)
 
     def flush(self) -> Position:
         """Write what is held, durably, and return the number of the next segment."""
-        self._segments.write({folder: pa.concat_tables(tables) for folder, tables in self._held.items()})
-        self._held = {}
+        tables = {folder: pa.concat_tables(tables) for folder, tables in self._held.items()}
+        self._segments.write({**self._input(), **tables})
+        self._held, self._readings = {}, []
         return self._segments.next
+
+    def _input(self) -> dict[str, pa.Table]:
+        """Return the readings that are held, by folder: the day of each one's last sample."""
+        folders: dict[str, list[int]] = {}
+        for i, (twin, reading) in enumerate(self._readings):
+            folders.setdefault(_folder(twin, INPUT, int(reading.times[-1])), []).append(i)
+        base = self._segments.next << _SEGMENT_BITS
+        return {f: to_table([self._readings[i][1] for i in mine], [base + i for i in mine]) for f, mine in folders.items()}
 
     def close(self) -> None:
         """Flush."""
-        if self._held:
+        if self._held or self._readings:
             self.flush()
+
+
+def _folder(twin: str, output: str, time: int) -> str:
+    """Return where what an output says of a time is kept."""
+    return f"twin={twin}/output={output}/day={np.datetime64(time // _DAY, 'D')}"
 
 
 def _tables(update: Update, block: Block, spec: BlockSpec) -> Iterator[tuple[int, pa.Table]]:

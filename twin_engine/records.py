@@ -209,6 +209,17 @@ class Update:
 
 
 @runtime_checkable
+class InputKeeper(Protocol):
+    """A sink that can keep what comes in too: it is given each reading before the engine is."""
+
+    keeps_input: bool
+
+    def take(self, twin: str, reading: Reading) -> None:
+        """Take a reading of a twin; may keep it in memory until flush."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Where updates go. Opened at the position of a snapshot (None: begin anew), to which a file is cut back."""
 

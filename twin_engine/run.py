@@ -18,7 +18,7 @@ from typing import Protocol
 
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.engine import Engine
-from twin_engine.records import Event, Idle, Position, Reading, Reject, Sink, Source, Update
+from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Update
 from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
@@ -93,6 +93,7 @@ class Run:
         self._open(snapshot)
         self._duration, self._every, self._absence = duration, int(snapshot_every * NS), int(absence * NS)
         self._on_update = on_update
+        self._keepers = [sink for sink in sinks if isinstance(sink, InputKeeper) and sink.keeps_input]
         self._held: list[Reading] = []
         self._held_samples = 0
         self._stop = threading.Event()
@@ -147,6 +148,8 @@ class Run:
             if self._dead:
                 self._dead.write(item)
             return
+        for keeper in self._keepers:
+            keeper.take(self.engine.graph.twin.name, item)
         self._held.append(item)
         self._held_samples += item.values.size
         if self._held_samples >= HELD_SAMPLES:
