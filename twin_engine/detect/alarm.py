@@ -44,13 +44,14 @@ class Alarm(Stage):
 
     The tail is a generalised Pareto law over declustered peaks (``twin_engine.kernels.tail``): the last 128 to 256 above a floor that they
     pass 10 to 20 times as often as asked, or oftener where ``memory``, in live time, would not hold as many. With a known null law and
-    trials it begins as that law, worth 32 peaks, and no threshold is ever below half of the law's own; without, there is no alarm before
-    64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least as loud came
-    within ``habituation`` of live time (default: 2/rate), another is withheld and counts as noise: until the tail has followed, a noisy
-    sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time. Where anomalies are known to come
-    far oftener than false alarms may (glitches of a detector), give a short one: then alarmed peaks beyond twice the number that the rate
-    gives do not enter the tail either, and each is told. A row that has become quiet is learned anew after a silence as
-    long as what it remembers.
+    trials it begins as that law, worth 32 peaks; how often peaks pass the floor is then learned, and what comes above it is taken from the
+    law until the peaks speak against that (Schwarz's criterion). No threshold is ever below half of the law's own. Without a law there is
+    no alarm before 64 windows of 4 gaps have been live. Alarmed peaks are censored, so loud ones do not raise it. When 8 alarms at least
+    as loud came within ``habituation`` of live time (default: 2/rate), another is withheld and counts as noise: until the tail has
+    followed, a noisy sensor gives four times the rate, and ever louder ones, whose number grows as the logarithm of time. Where anomalies
+    are known to come far oftener than false alarms may (glitches of a detector), give a short one: then alarmed peaks beyond twice the
+    number that the rate gives do not enter the tail either, and each is told. A row that has become quiet is learned anew after a silence
+    as long as what it remembers.
 
     p_value: the probability of a peak as high in one window of 4 gaps. far: how often such a peak comes, Hz. A mark's time is the last ns
     of the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when

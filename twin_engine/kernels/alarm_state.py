@@ -46,14 +46,15 @@ NEVER = -(2**62)
     ARMED,
     RECENT_HEAD,
     HELD,  # marks that came early
-) = range(19)  # fmt: skip
+    STATED,  # whether the null law is known
+) = range(20)  # fmt: skip
 
 
 class AlarmState(NamedTuple):
     """Asset first."""
 
     real: Float  # (asset, 16)
-    whole: Int  # (asset, 19)
+    whole: Int  # (asset, 20)
     ring: NDArray[np.float32]  # (asset, RING): peaks above the floor
     censored: Bool  # (asset, RING): the peak was at least that high
     base: NDArray[np.float32]  # (asset, BASE): last peaks of any height
@@ -110,11 +111,11 @@ def initial(assets: int, channels: int, extras: int, held: int, null_rate: float
     of an exponential of mean 1, and ``threshold`` is its first.
     """
     known = null_rate > 0
-    real, whole = np.zeros(16), np.zeros(19, np.int64)
+    real, whole = np.zeros(16), np.zeros(20, np.int64)
     real[[CREST, PENDING, HOT_LIVE, CEILING]] = -np.inf
     real[[FLOOR, SCALE, THRESHOLD]] = null_floor if known else np.inf, 1.0, threshold
     real[EXPOSURE] = PRIOR / null_rate if known else 0.0
-    whole[COUNT] = PRIOR if known else 0
+    whole[COUNT], whole[STATED] = PRIOR if known else 0, known
     whole[[ORDINAL, REVISION, ARMED, HOT]] = -1, -1, 1, NEVER
     ring = np.zeros(RING, np.float32)
     order = (np.arange(PRIOR) * 13) % PRIOR  # the oldest leave first: not the lowest or the highest
