@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from streams import open_sink, open_source, segments
 from streams.readings_table import from_batch, to_table
 from twin_engine import Channel, Stream, Twin
+from twin_engine.cli import main
 from twin_engine.clock import NS, iso
 from twin_engine.detect import Alarm, Auto
 from twin_engine.errors import InputError
@@ -158,3 +159,38 @@ def test_a_sink_without_input_keeps_none(tmp_path: Path) -> None:
     listed = ListSink()
     _play(ScriptedSource(_readings()[:20]), [open_sink(f"parquet:{tmp_path}/plain", show=TWIN.show), listed])
     assert not list((tmp_path / "plain").glob("*/output=input"))
+
+
+def _cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["twin-engine", "history", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_history_is_queried_shown_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb", reason="the extra history is not installed")
+    kept = f"{tmp_path}/it's kept"
+    _play(ScriptedSource(_readings()), [open_sink(f"parquet:{kept}?input=yes", show=TWIN.show)])
+    assert _cli(monkeypatch, kept) == 0
+    assert "quarantine" in capsys.readouterr().out
+    midnight = iso((START + 120) * NS)
+    assert _cli(monkeypatch, kept, "--output", "odd.score", "--asset", "p2", "--from", midnight, "--to", iso((START + 122) * NS)) == 0
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        [iso((START + 120) * NS + k * NS // 4), "pump", "p2"] for k in range(8)
+    ]
+    query = f"SELECT count(*) AS n FROM input WHERE channel = 'z' AND time < '{midnight}'"
+    assert _cli(monkeypatch, kept, "--sql", query, "--save", f"{tmp_path}/n.parquet") == 0
+    expected = sum(int(np.sum(r.times < (START + 120) * NS)) for r in _readings() if r.channels == ("z",))
+    assert pq.read_table(tmp_path / "n.parquet").to_pylist() == [{"n": expected}]
+    assert _cli(monkeypatch, kept, "--output", "input", "--twin", "pump", "--save", f"{tmp_path}/input.csv") == 0
+    assert len((tmp_path / "input.csv").read_text().splitlines()) == 1 + sum(r.values.size for r in _readings())
+    capsys.readouterr()
+    for words, code, told in (
+        ((kept, "--output", "odd.scor"), 4, "Did you mean 'odd.score'?"),
+        ((kept, "--sql", "SELECT nothing"), 4, "odd.score"),
+        ((kept, "--save", "x.xls"), 6, ".csv"),
+        ((str(tmp_path / "none"),), 4, "parquet:DIR"),
+    ):
+        assert _cli(monkeypatch, *words) == code
+        assert told in capsys.readouterr().err

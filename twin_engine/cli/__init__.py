@@ -108,6 +108,23 @@ def new(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the ki
 
 
 @app.command()
+def history(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What --to parquet:DIR wrote.")],
+    sql: Annotated[str | None, typer.Option(metavar="QUERY", help='On the tables events, latest_events, input, "stage.port".')] = None,
+    output: Annotated[str | None, typer.Option(metavar="NAME", help="An output, or input; else the events are shown.")] = None,
+    twin: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of which twin. Repeatable.")] = None,
+    asset: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of which asset. Repeatable.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From that ISO time on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Until before that ISO time.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a .parquet or .csv file.")] = None,
+) -> None:
+    """Look at what a run kept. To run a twin on it again: run TWIN --from history:DIR."""
+    from twin_engine.cli.history import show
+
+    show(directory, sql=sql, output=output, twins=twin or (), assets=asset or (), begin=begin, end=end, target=save)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed and reachable: versions, GPU, free disk, servers."""
     from twin_engine.cli.doctor import examine
