@@ -179,7 +179,7 @@ def test_history_is_queried_shown_and_saved(tmp_path: Path, monkeypatch: pytest.
     assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
         [iso((START + 120) * NS + k * NS // 4), "pump", "p2"] for k in range(8)
     ]
-    query = f"SELECT count(*) AS n FROM input WHERE channel = 'z' AND time < '{midnight}'"
+    query = f"SELECT count(*) AS n FROM input WHERE channel = 'z' AND time < '{midnight}'"  # noqa: S608
     assert _cli(monkeypatch, kept, "--sql", query, "--save", f"{tmp_path}/n.parquet") == 0
     expected = sum(int(np.sum(r.times < (START + 120) * NS)) for r in _readings() if r.channels == ("z",))
     assert pq.read_table(tmp_path / "n.parquet").to_pylist() == [{"n": expected}]
