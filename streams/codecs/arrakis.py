@@ -1,8 +1,8 @@
 """LIGO's arrakis: an Arrow IPC stream of one record batch ``(time, id, data list<dtype>)`` a message.
 
-``time`` is the GPS time in ns of the first sample, ``id`` the channel's index in the partition, ``data`` its samples of one stride. Names and rates
-are not in the message: the option ``channels`` gives them, ``0=H1:GDS-CALIB_STRAIN@16384,3=H1:PEM-MIC@1024``. The part before the first colon
-is the asset, the rest the channel. Indices that it lacks are left out, as arrakis's own reader does.
+``time`` is the GPS time in ns of the first sample, ``id`` the channel's index in the partition, ``data`` its samples of one stride. Names
+and rates are not in the message: the option ``channels`` gives them, ``0=H1:GDS-CALIB_STRAIN@16384,3=H1:PEM-MIC@1024``. The part before
+the first colon is the asset, the rest the channel. Indices that it lacks are left out, as arrakis's own reader does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COLUMNS = ["time", "id", "data"]
 
 
 class _Channel(NamedTuple):
-    index: int
+    number: int
     asset: str
     name: str
     rate: Fraction
@@ -41,7 +41,7 @@ class Arrakis:
 
     def __init__(self, pattern: Pattern, options: Uri, asset: str) -> None:
         self._topics = Topics(pattern)
-        self._channels = {c.index: c for c in (_channel(text, asset) for text in options.names("channels"))}
+        self._channels = {c.number: c for c in (_channel(text, asset) for text in options.names("channels"))}
         if not self._channels:
             raise InputError(
                 options.text, expected="channels=0=H1:STRAIN@16384,...", found="no channels", mend="Name index, channel and rate of each."
@@ -51,7 +51,7 @@ class Arrakis:
         """See the module. Channels of one asset, time and length are one reading."""
         head, schema = schema_of(raw)
         if schema.names != _COLUMNS or not (pa.types.is_list(schema.field(2).type) and is_number(schema.field(2).type.value_type)):
-            raise RefusedError(Reason.MALFORMED, f"columns {', '.join(map(str, schema.names))[:80]}; (time, id, data list of numbers) is meant")
+            raise RefusedError(Reason.MALFORMED, f"columns {', '.join(schema.names)[:80]}; time, id, data list of numbers is meant")
         if not (pa.types.is_int64(schema.field(0).type) and pa.types.is_integer(schema.field(1).type)):
             raise RefusedError(Reason.MALFORMED, "time is not int64, or id not an integer")
         named_asset, _ = self._topics.known.get(record.subject) or self._topics.find(record.subject)
@@ -71,9 +71,7 @@ class Arrakis:
                     faults.add(Reason.MALFORMED, f"{channel.name} twice")
         return [*self._readings(rows, record, faults), *faults.rejects(record)]
 
-    def _readings(
-        self, rows: dict[tuple[str, int, Fraction, int], dict[str, Float]], record: Record, faults: Faults
-    ) -> list[Reading]:
+    def _readings(self, rows: dict[tuple[str, int, Fraction, int], dict[str, Float]], record: Record, faults: Faults) -> list[Reading]:
         """Return a reading for each group of channels with the same times."""
         found: list[Reading] = []
         for (asset, gps, rate, count), columns in rows.items():
@@ -90,7 +88,7 @@ class Arrakis:
     def write(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
         """Return one message of float64; the times between the first and the last are taken as the channel's rate has them."""
         subject = self._topics.pattern.format(asset=reading.asset)
-        index = {c.name: c.index for c in self._channels.values() if c.asset in {"", reading.asset}}
+        index = {c.name: c.number for c in self._channels.values() if c.asset in {"", reading.asset}}
         lacking = [name for name in reading.channels if name not in index]
         if lacking:
             raise InputError("arrakis", expected="a channel of the option channels", found=lacking[0], mend="Add it to channels.")

@@ -1,7 +1,7 @@
 """Arrow IPC streams: frames of many samples, a column of times and one for each channel.
 
-The schema's metadata has ``asset`` (else the subject names it), a channel's field has ``unit``. Times are timestamps, or numbers in the codec's
-unit (ns). A null or NaN is a missing sample.
+The schema's metadata has ``asset`` (else the subject names it), a channel's field has ``unit``. Times are timestamps, or numbers in the
+codec's unit (ns). A null or NaN is a missing sample.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _LIMIT = 1 << 8  # layouts kept
 
 
 class _Layout(NamedTuple):
-    """What a schema says. time: the column; columns: of the channels; left: columns that are no numbers.
-    uniform: all channels are doubles.
+    """What a schema says.
+
+    time: the column; columns: of the channels; left: columns that are no numbers; uniform: all channels are doubles.
     """
 
     asset: str
@@ -94,12 +95,8 @@ class Arrow:
 
     def _layout(self, head: bytes, schema: pa.Schema) -> _Layout:
         """Return what a schema says; raises RefusedError."""
-        try:
-            names = [utf8(name) if isinstance(name, bytes) else name for name in schema.names]
-            metadata = schema.metadata or {}
-            units = tuple(utf8((field.metadata or {}).get(b"unit", b"")) for field in schema)
-        except UnicodeDecodeError as error:
-            raise RefusedError(Reason.NOT_UTF8, f"schema: {error}") from None
+        names = schema.names
+        units = tuple(utf8((field.metadata or {}).get(b"unit", b"")) for field in schema)
         if names.count(self._time) != 1 or len(set(names)) < len(names):
             raise RefusedError(Reason.MALFORMED, f"no column {self._time!r}, or two columns of one name")
         time = names.index(self._time)
@@ -109,7 +106,9 @@ class Arrow:
         left = tuple(names[i] for i in rest if i not in columns)
         channels = tuple(named(names[i], "channel") for i in columns)
         uniform = bool(columns) and all(pa.types.is_float64(schema.field(i).type) for i in columns)
-        layout = _Layout(utf8(metadata.get(b"asset", b"")), time, columns, channels, said if any(said) else (), left, uniform)
+        layout = _Layout(
+            utf8((schema.metadata or {}).get(b"asset", b"")), time, columns, channels, said if any(said) else (), left, uniform
+        )
         if len(self._layouts) >= _LIMIT:
             self._layouts.clear()
         self._layouts[head] = layout

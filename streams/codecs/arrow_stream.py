@@ -1,4 +1,4 @@
-"""Arrow IPC streams from outside, read without trusting them: no dictionaries, no compressed buffers, each column checked before it is touched."""
+"""Arrow IPC streams from outside: no dictionaries, no compressed buffers, each column checked before it is touched."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def schema_of(raw: bytes) -> tuple[bytes, pa.Schema]:
     if schema is None:
         try:
             schema = pa.ipc.read_schema(pa.py_buffer(head))
+            _ = schema.names  # text of the sender
+        except UnicodeDecodeError as error:
+            raise RefusedError(Reason.NOT_UTF8, f"schema: {error}") from None
         except (pa.ArrowException, ValueError, OSError, TypeError) as error:
             raise RefusedError(Reason.MALFORMED, f"schema: {error}") from None
         if len(_schemas) >= _LIMIT:

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from streams.gather import Gatherer
 from twin_engine.records import Reading, Reason, Record, Reject
 
@@ -15,6 +17,7 @@ LONGEST_NAME = 512  # characters of an asset or a channel
 _LONGEST_DETAIL = 300
 _NAMED = 3  # faults of one reason that a reject tells of; the others are counted
 _GZIP = b"\x1f\x8b"
+_empty, _INT64 = np.empty, np.dtype(np.int64)
 
 
 class RefusedError(Exception):
@@ -59,6 +62,7 @@ class Guard:
 
     def __init__(self, form: Format, remembering: Remembering | None = None) -> None:
         self._form, self._remembering = form, remembering
+        self._read = form.read  # a look-up less for each message
 
     def decode(self, record: Record) -> Sequence[Reading | Reject]:
         """Return what a record says: its readings in order, then its rejects, at most one for each reason."""
@@ -66,7 +70,7 @@ class Guard:
         try:
             if len(raw) > LIMIT or raw[:2] == _GZIP:
                 raw = _unpacked(raw)
-            return self._form.read(raw, record)
+            return self._read(raw, record)
         except RefusedError as error:
             return [refusal(record, error.reason, str(error))]
         except Exception as error:  # noqa: BLE001 - see the class
@@ -109,6 +113,13 @@ def refusal(record: Record, reason: Reason, detail: str, raw: bytes | None = Non
     return Reject(reason, detail[:_LONGEST_DETAIL], source, record.raw if raw is None else raw, record.position)
 
 
+def single(asset: str, channels: tuple[str, ...], ns: int, value: float, unit: str, record: Record) -> tuple[Reading]:
+    """Return one sample of one channel as a message's readings; the way that most messages take, so it is short."""
+    times, values = _empty(1, _INT64), _empty((1, 1))
+    times[0], values[0, 0] = ns, value
+    return (Reading(asset, channels, times, values, record.position, record.arrival, (unit,) if unit else ()),)
+
+
 class Faults:
     """Metrics of one message that were refused, gathered so that a message gives at most one Reject for each reason."""
 
@@ -119,8 +130,9 @@ class Faults:
     def add(self, reason: Reason, detail: str, raw: bytes | None = None) -> None:
         """Take a fault. raw: the part of the message that it concerns, where it stands alone (a line)."""
         self._details.setdefault(reason, []).append(detail[:_LONGEST_DETAIL])
-        if raw is not None:
-            self._raws.setdefault(reason, []).append(raw)
+        raws = self._raws.setdefault(reason, []) if raw is not None else []
+        if raw is not None and raws[-1:] != [raw]:
+            raws.append(raw)
 
     def rejects(self, record: Record) -> list[Reject]:
         """Return them, with the whole message, or with the parts where those stand alone."""

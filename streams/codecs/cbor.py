@@ -1,4 +1,4 @@
-"""CBOR (RFC 8949) out of bytes, as far as SenML needs it: numbers, decimal fractions, text, bytes, arrays, maps with keys of text or integers."""
+"""CBOR (RFC 8949) as far as SenML needs it: numbers, decimal fractions, text, bytes, arrays, maps with keys of text or integers."""
 
 from __future__ import annotations
 

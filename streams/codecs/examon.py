@@ -1,19 +1,18 @@
 """ExaMon's topics and payloads, unmodified: ``org/O/cluster/C/node/N/plugin/P/chnl/data/METRIC`` with ``value;epoch_seconds``.
 
-Levels alternate key and value; the last is the metric; ``/ + #`` and blanks in them are written as in a URL. The asset is the value of ``node``
-(or of the keys that the option ``asset`` names, joined by a slash, ``node/core`` for one). The channel is what follows ``chnl/data``, without the keys
-that name the asset: ``temp``, ``core/0/temp``.
+Levels alternate key and value; the last is the metric; ``/ + #`` and blanks in them are written as in a URL. The asset is the value of
+``node`` (or of the keys that the option ``asset`` names, joined by a slash, ``node/core`` for one). The channel is what follows
+``chnl/data``, without the keys that name the asset: ``temp``, ``core/0/temp``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
-import numpy as np
-
-from streams.codecs.base import LONGEST_NAME, RefusedError, named, number, utf8
-from streams.codecs.pattern import Pattern
+from streams.codecs.base import LONGEST_NAME, RefusedError, named, number, single, utf8
+from streams.codecs.pattern import Pattern, Place
 from streams.codecs.when import Times
 from streams.uri import Uri
 from twin_engine.errors import InputError
@@ -33,7 +32,7 @@ class Examon:
         self._pattern, self._default = pattern, asset
         self._times = Times(options.options.get("unit", "s"), options.text)
         self._keys = tuple(options.options.get("asset", "node").split("/"))
-        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._known: dict[str, Place] = {}
 
     def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
         """See the module."""
@@ -43,11 +42,9 @@ class Examon:
             ns = self._times.text(stamp.strip())
         except ValueError as error:
             raise RefusedError(Reason.MALFORMED, f"{error}; value;epoch_seconds is meant") from None
-        times, values = np.empty(1, np.int64), np.empty((1, 1))
-        times[0], values[0, 0] = ns, number(value)
-        return (Reading(asset, channels, times, values, record.position, record.arrival),)
+        return single(asset, channels, ns, number(value), "", record)
 
-    def _learn(self, topic: str) -> tuple[str, tuple[str, ...]]:
+    def _learn(self, topic: str) -> Place:
         """Return the asset and the channel of a topic; raises RefusedError."""
         *levels, metric = topic.removeprefix("/").split("/")
         keys, values = levels[::2], levels[1::2]
@@ -61,7 +58,7 @@ class Examon:
         if len(naming) < len(self._keys) and not self._default:
             raise RefusedError(Reason.MALFORMED, f"the topic has no {'/'.join(self._keys)[:80]}, which names the asset")
         asset = "/".join(naming) if len(naming) == len(self._keys) else self._default
-        rest = [level for pair in zip(keys[at + 1 :], values[at + 1 :], strict=True) if pair[0] not in self._keys for level in pair]
+        rest = [f"{key}/{value}" for key, value in zip(keys[at + 1 :], values[at + 1 :], strict=True) if key not in self._keys]
         found = named(asset, "asset"), (named("/".join(map(unquote, [*rest, metric])), "channel"),)
         if len(self._known) >= _LIMIT:
             self._known.clear()
@@ -71,18 +68,19 @@ class Examon:
 
     def write(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
         """Return a message a sample; samples that are missing are left out, times are to the ms, as ExaMon's are."""
-        if len(self._keys) > 1:
+        key, *more = self._keys
+        if more:
             raise InputError("examon", expected="assets named by one key", found="/".join(self._keys), mend="Leave out the option asset.")
         node = quote(reading.asset, safe="")
         if "asset" in self._pattern.names:
             head = self._pattern.format(asset=node).rstrip("/")
         else:
-            head = f"{_PREFIX}/{self._keys[0]}/{node}/plugin/twin/chnl/data"
+            head = f"{_PREFIX}/{key}/{node}/plugin/twin/chnl/data"
         messages: list[tuple[str, bytes]] = []
         for k, ns in enumerate(reading.times.tolist()):
             stamp = f"{ns // 10**9}.{ns % 10**9 // 10**6:03d}"
             for name, value in zip(reading.channels, reading.values[:, k].tolist(), strict=True):
-                if np.isfinite(value):
+                if math.isfinite(value):
                     topic = "/".join(quote(level, safe=":") for level in name.split("/"))
                     messages.append((f"{head}/{topic}", f"{value!r};{stamp}".encode()))
         return messages

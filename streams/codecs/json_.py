@@ -1,8 +1,8 @@
 """JSON: a number, ``{ts, value, unit?}``, several channels in one object, columns, or an array of such objects.
 
-Where the topic names the channel, a message is a number (its time is that of its arrival) or an object with a value. Where it does not, an object
-has ``values``, or a ``channel`` and a value, or else each of its fields but the time is a channel. ``ts`` and the values may be arrays of one
-length. null is a missing sample; a text among other fields is no sample and is left out; a boolean is 0 or 1.
+Where the topic names the channel, a message is a number (its time is that of its arrival) or an object with a value. Where it does not,
+an object has ``values``, or a ``channel`` and a value, or else each of its fields but the time is a channel. ``ts`` and the values may be
+arrays of one length. null is a missing sample; a text among other fields is no sample and is left out; a boolean is 0 or 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codecs.base import Faults, RefusedError, Samples, named, pieces, refusal, utf8
+from streams.codecs.base import Faults, RefusedError, Samples, named, pieces, refusal, single, utf8
 from streams.codecs.pattern import Pattern, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
@@ -65,9 +65,7 @@ class Json:
             return [refusal(record, Reason.MALFORMED, str(error))]
         if ns <= 0:
             return [refusal(record, Reason.MALFORMED, _TIMELESS)]
-        times, values = np.empty(1, np.int64), np.empty((1, 1))
-        times[0], values[0, 0] = ns, value
-        return (Reading(asset or named("", "asset"), channels, times, values, record.position, record.arrival, (unit,) if unit else ()),)
+        return single(asset or named("", "asset"), channels, ns, value, unit, record)
 
     def _any(self, raw: bytes, record: Record, asset: str, channel: str) -> Sequence[Reading | Reject]:
         """Return what any of the forms says."""

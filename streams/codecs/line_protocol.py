@@ -1,7 +1,7 @@
 """InfluxDB's line protocol: ``measurement,tag=value field=1.5,other=2i 1465839830100400200``, many lines a message.
 
-The asset is a tag (else the subject names it), each field that is a number or a boolean a channel; fields that are strings are no samples and are
-left out. A line without a time is of its arrival. A bad line is rejected alone, a bad field of a line too.
+The asset is a tag (else the subject names it), each field that is a number or a boolean a channel; fields that are strings are no samples
+and are left out. A line without a time is of its arrival. A bad line is rejected alone, a bad field of a line too.
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from streams.codecs.base import LONGEST_NAME, RefusedError, named
 from streams.uri import nearest
@@ -10,6 +11,7 @@ from twin_engine.errors import InputError
 from twin_engine.records import Reason
 
 _FIELD = re.compile(r"\{(\w+)\}")
+Place: TypeAlias = tuple[str, tuple[str, ...]]  # what a topic names: the asset, or ""; the channel, or nothing
 _KNOWN = ("asset", "channel")
 _LIMIT = 1 << 17  # topics whose meaning is kept
 
@@ -91,15 +93,15 @@ class Topics:
 
     def __init__(self, pattern: Pattern, asset: str = "") -> None:
         self.pattern, self._asset = pattern, asset
-        self.known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.known: dict[str, Place] = {}
 
-    def find(self, topic: str) -> tuple[str, tuple[str, ...]]:
+    def find(self, topic: str) -> Place:
         """Return the asset and the channels that a topic names; raises RefusedError where it is of another form."""
         names = self.pattern.match(topic)
         if names is None:
             raise RefusedError(Reason.MALFORMED, f"the topic is not of the pattern {self.pattern.text}")
         asset, channel = names.get("asset", self._asset), names.get("channel")
-        place = asset and named(asset, "asset"), (named(channel, "channel"),) if channel else ()
+        place: Place = asset and named(asset, "asset"), (named(channel, "channel"),) if channel else ()
         if len(self.known) >= _LIMIT:
             self.known.clear()
         if len(topic) <= LONGEST_NAME:

@@ -1,8 +1,9 @@
 """SenML (RFC 8428), JSON or CBOR: records whose base fields hold for those that follow.
 
-The name of a resolved record (base name and name) says asset and channel, at its last ``/`` or ``:``; after ``urn:dev:TYPE:ID`` (RFC 9039) what follows is
-the channel. Where nothing follows, the channel is ``value``, or what the topic names. Times below 2**28 are relative to the arrival. Numbers and booleans are
-samples; strings, data and sums are left out. A record with a field that must be understood (it ends in ``_``), or of a version above 10, voids its pack.
+The name of a resolved record (base name and name) says asset and channel, at its last ``/`` or ``:``; after ``urn:dev:TYPE:ID`` (RFC
+9039) what follows is the channel. Where nothing follows, the channel is ``value``, or what the topic names. Times below 2**28 are
+relative to the arrival. Numbers and booleans are samples; strings, data and sums are left out. A record with a field that must be
+understood (it ends in ``_``), or of a version above 10, voids its pack.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from streams.codecs import cbor
 from streams.codecs.base import Faults, RefusedError, Samples, named, pieces
-from streams.codecs.pattern import Pattern, Topics
+from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import END, exact
 from streams.uri import Uri
 from twin_engine.errors import InputError
@@ -25,9 +26,8 @@ from twin_engine.records import Reading, Reason, Record, Reject
 _VERSION = 10
 _RELATIVE = 1 << 28  # s; RFC 8428, section 4.5.3
 _WIDTH = 120  # bytes of a record
-_LABELS = {
-    -1: "bver", -2: "bn", -3: "bt", -4: "bu", -5: "bv", -6: "bs", 0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 7: "ut", 8: "vd",
-}  # fmt: skip
+_FIELDS = ("bs", "bv", "bu", "bt", "bn", "bver", "n", "u", "v", "vs", "vb", "s", "t", "ut", "vd")  # in the order of CBOR's labels, from -6
+_LABELS = dict(enumerate(_FIELDS, start=-6))
 _NUMBERS = {label: number for number, label in _LABELS.items()}
 _BASES = {"bn": "", "bu": "", "bt": 0, "bv": 0, "bs": 0, "bver": _VERSION}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*", re.ASCII)
@@ -57,9 +57,7 @@ class SenML:
                 faults.add(error.reason, f"record {i}: {error}")
         return [*samples.readings(record), *faults.rejects(record)]
 
-    def _entry(
-        self, entry: Mapping[Any, Any], base: Mapping[str, Any], place: tuple[str, tuple[str, ...]], record: Record, samples: Samples
-    ) -> None:
+    def _entry(self, entry: Mapping[Any, Any], base: Mapping[str, Any], place: Place, record: Record, samples: Samples) -> None:
         """Take one record; raises RefusedError."""
         kinds = [key for key in ("v", "vb", "vs", "vd") if key in entry]
         if not kinds and ("s" in entry or not entry.keys() - _BASES.keys()):
@@ -82,7 +80,7 @@ class SenML:
             raise RefusedError(Reason.MALFORMED, "a time that is not within 1970 to 2200, or relative to an arrival that is not known")
         samples.add(asset, ns, channel, _text(entry.get("u", base["bu"]), "u"), value)
 
-    def _names(self, name: str, place: tuple[str, tuple[str, ...]]) -> tuple[str, str]:
+    def _names(self, name: str, place: Place) -> tuple[str, str]:
         """Return the asset and the channel of a resolved name; what the topic says goes before it. Raises RefusedError."""
         if name and not _NAME.fullmatch(name):
             raise RefusedError(Reason.MALFORMED, f"{name[:40]!r} is not a name")
@@ -108,7 +106,7 @@ class SenML:
                 for i, name in enumerate(reading.channels)
             ]
             return [message for part in parts for message in self.write(part)]
-        subject = pattern.format(asset=reading.asset, channel=reading.channels[0])
+        subject = pattern.format(asset=reading.asset, channel=next(iter(reading.channels)))
         return [(subject, self._packed(part, base)) for part in pieces(reading, _WIDTH) if len(part.times)]
 
     def _packed(self, reading: Reading, base: str) -> bytes:

@@ -1,13 +1,14 @@
 """Sparkplug B: births that say names, types and aliases, data that use them, deaths.
 
-``spBv1.0/GROUP/TYPE/NODE[/DEVICE]``; a metric is a channel of the device, or of the node itself. Numbers and booleans are samples; other types and the
-protocol's own metrics (bdSeq, Node Control) are left out. What is not there to be known is rejected:
+``spBv1.0/GROUP/TYPE/NODE[/DEVICE]``; a metric is a channel of the device, or of the node itself. Numbers and booleans are samples; other
+types and the protocol's own metrics (bdSeq, Node Control) are left out. What is not there to be known is rejected:
 
 - an alias whose birth was not seen: ``unknown_channel``;
-- a step in the sequence (a message was missed, maybe a birth): one ``malformed``, and from there on aliases of that node mean nothing until their
-  next birth; metrics that come with their names go on.
+- a step in the sequence (a message was missed, maybe a birth): one ``malformed``, and from there on aliases of that node mean nothing
+  until their next birth; metrics that come with their names go on.
 
-A death makes each known channel NaN at its time (a missing sample), and its aliases void; a death of an earlier session (bdSeq) changes nothing.
+A death makes each known channel NaN at its time (a missing sample), and its aliases void; a death of an earlier session (bdSeq) changes
+nothing.
 Specification: https://sparkplug.eclipse.org/specification/version/3.0
 """
 
@@ -37,7 +38,7 @@ class Sparkplug:
     What is written comes from the edge node ``edge`` (twin) of ``group`` (twins), an asset as a device.
     """
 
-    def __init__(self, pattern: Pattern, options: Uri, asset: str) -> None:
+    def __init__(self, _pattern: Pattern, options: Uri, _asset: str) -> None:
         said = options.options
         self._asset = said.get("asset", "")
         self._times = Times("ms", options.text)
@@ -107,9 +108,7 @@ class Sparkplug:
 class _Message:
     """One message on its way into the samples and what is remembered."""
 
-    def __init__(
-        self, form: Sparkplug, record: Record, payload: Payload, key: str, device: str, samples: Samples, faults: Faults
-    ) -> None:
+    def __init__(self, form: Sparkplug, record: Record, payload: Payload, key: str, device: str, samples: Samples, faults: Faults) -> None:
         self._form, self._record, self._payload = form, record, payload
         self._key, self._device, self._samples, self._faults = key, device, samples, faults
         self._nodes = form.nodes

@@ -32,7 +32,7 @@ class Table:
 
     def find(self, metric: Metric) -> Known | None:
         """Return what a metric of a data message is, or None where that is not known."""
-        return self.by_name.get(metric.name) if metric.name else self.by_alias.get(metric.alias)
+        return self.by_name.get(metric.name) if metric.name or metric.alias is None else self.by_alias.get(metric.alias)
 
     @cached_property
     def document(self) -> list[Any]:

@@ -18,7 +18,11 @@ _WIRES = {1: BYTES, 2: VARINT, 3: VARINT, 4: VARINT, 7: VARINT, 9: BYTES, 10: VA
 
 
 class Metric(NamedTuple):
-    """One metric. name, alias, timestamp (ms), datatype (0): as said, or not. value: a number; None for text and the like. null: explicitly."""
+    """One metric.
+
+    name, alias, timestamp (ms), datatype (0): as said, or not. value: a number, None for text and the like; integer: as it stood, where it
+    was one. null: said to be.
+    """
 
     name: str = ""
     alias: int | None = None
@@ -61,10 +65,10 @@ def read_payload(raw: bytes, faults: Faults) -> Payload:
 def _metric(raw: bytes) -> Metric:
     """Return one metric; raises RefusedError."""
     said: dict[int, int | bytes] = {}
-    for number, wire, value in fields(raw):
+    for number, wire, part in fields(raw):
         if wire != _WIRES.get(number, wire):
             raise RefusedError(Reason.MALFORMED, f"field {number} of wire type {wire}")
-        said[number] = value
+        said[number] = part
 
     def whole(number: int) -> int | None:
         value = said.get(number)
@@ -72,8 +76,9 @@ def _metric(raw: bytes) -> Metric:
 
     value: float | None = None
     for number, convert in _CONVERT.items():
-        if number in said:
-            value = convert(said[number])  # type: ignore[arg-type] # an int, by its wire type
+        bits = whole(number)
+        if bits is not None:
+            value = convert(bits)
     null = bool(said.get(7))
     if value is not None and not math.isfinite(value) and not null:
         raise RefusedError(Reason.NOT_FINITE, f"{value} is not finite")

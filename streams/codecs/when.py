@@ -101,10 +101,8 @@ class Times:
         low, high = values.min(), values.max()
         if not (low >= 0 and high < END / self._scale):
             raise ValueError(f"{low} to {high} is not within 1970 to 2200; is the unit {self.unit} right?")
-        if values.dtype.kind == "f":
-            ns = self._from_floats(values.astype(np.float64))
-        else:
-            ns = values.astype(np.int64) * self._scale
+        floats = values.dtype.kind == "f"
+        ns = self._from_floats(values.astype(np.float64)) if floats else values.astype(np.int64) * self._scale
         return from_gps(ns) if self.unit == "gps" else ns
 
     def _from_floats(self, values: NDArray[np.float64]) -> Int:
