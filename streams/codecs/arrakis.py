@@ -77,11 +77,11 @@ class Arrakis:
         for (asset, gps, rate, count), columns in rows.items():
             if not count:
                 continue
-            if not 0 <= gps < END:
+            steps = (np.arange(count) * (rate.denominator * NS) + rate.numerator // 2) // rate.numerator
+            start = gps_to_ns(gps) if 0 <= gps < END else END
+            if start + int(steps[-1]) >= END:
                 faults.add(Reason.MALFORMED, f"GPS time {gps} ns is out of range")
                 continue
-            start = gps_to_ns(gps)
-            steps = (np.arange(count) * (rate.denominator * NS) + rate.numerator // 2) // rate.numerator
             found.append(Reading(asset, tuple(columns), start + steps, np.array(list(columns.values())), record.position, record.arrival))
         return found
 

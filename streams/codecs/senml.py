@@ -20,6 +20,7 @@ from streams.codecs.base import Faults, RefusedError, Samples, named, pieces
 from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import END, exact
 from streams.uri import Uri
+from twin_engine.clock import iso
 from twin_engine.errors import InputError
 from twin_engine.records import Reading, Reason, Record, Reject
 
@@ -106,6 +107,10 @@ class SenML:
                 for i, name in enumerate(reading.channels)
             ]
             return [message for part in parts for message in self.write(part)]
+        if len(reading.times) and int(reading.times.min()) < _RELATIVE * 10**9:
+            raise InputError(
+                "senml", expected="times after 1978", found=iso(int(reading.times.min())), mend="Earlier ones are relative there."
+            )
         subject = pattern.format(asset=reading.asset, channel=next(iter(reading.channels)))
         return [(subject, self._packed(part, base)) for part in pieces(reading, _WIDTH) if len(part.times)]
 

@@ -63,7 +63,9 @@ class Times:
     def _bounded(self, ns: int, value: object) -> int:
         """Return ns UTC, or raise ValueError outside 1970 to 2200."""
         if 0 <= ns < END:
-            return gps_to_ns(ns) if self.unit == "gps" else ns
+            ns = gps_to_ns(ns) if self.unit == "gps" else ns
+            if ns < END:
+                return ns
         raise ValueError(f"{value!r:.40} is not within 1970 to 2200; is the unit {self.unit} right?")
 
     def text(self, text: str) -> int:
@@ -103,7 +105,11 @@ class Times:
             raise ValueError(f"{low} to {high} is not within 1970 to 2200; is the unit {self.unit} right?")
         floats = values.dtype.kind == "f"
         ns = self._from_floats(values.astype(np.float64)) if floats else values.astype(np.int64) * self._scale
-        return from_gps(ns) if self.unit == "gps" else ns
+        if self.unit == "gps":
+            ns = from_gps(ns)
+            if int(ns.max()) >= END:
+                raise ValueError(f"{high} is not within 1970 to 2200")
+        return ns
 
     def _from_floats(self, values: NDArray[np.float64]) -> Int:
         """Return what ``exact`` gives for each."""
