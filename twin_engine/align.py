@@ -122,6 +122,6 @@ def _unpacked(graph: Graph, n: int, arrays: Mapping[str, NDArray[Any]]) -> list[
         for name in (*_CELLS, "base", "top", "last", "last_index"):
             key = f"{stream.name}/{name}"
             parts = np.split(arrays[key], ends, axis=1) if name in _CELLS else list(arrays[key])
-            for place, part in zip(kept, parts, strict=True):
+            for place, part in zip(kept, parts, strict=False):  # assets that are new come after
                 place[key] = part
     return kept

@@ -27,7 +27,7 @@ class Engine:
     """One twin and its assets.
 
     snapshot: what ``snapshot()`` gave, of the same twin; a stage whose definition has changed since begins anew (``fresh``), all others
-    go on.
+    go on. An asset that the snapshot does not know begins anew; one that is no longer listed stays.
     Raises DefinitionError when the twin is wrong, SnapshotError when the snapshot is of another twin or hop.
     """
 
@@ -40,11 +40,8 @@ class Engine:
                 "snapshot", expected=f"twin {twin.name!r} with a hop of {self.graph.hop} s",
                 found=f"twin {document['twin']!r} with a hop of {document['hop']} s", mend="Give another --state.",
             )  # fmt: skip
-        self.assets: list[str] = list(document.get("assets", assets))
-        if snapshot and set(assets) - set(self.assets):
-            raise SnapshotError(
-                "snapshot", expected=f"assets {', '.join(self.assets)}", found=", ".join(assets), mend="Give another --state."
-            )
+        kept: list[str] = list(document.get("assets", ()))
+        self.assets: list[str] = kept + [name for name in dict.fromkeys(assets) if name not in set(kept)]
         self.telemetry = Telemetry(document.get("telemetry"))
         self.aligner = Aligner(self.graph, self.assets, self.telemetry, document.get("align"), _under(arrays, "align/"))
         saved = _under(arrays, "state/") if snapshot else None

@@ -50,16 +50,18 @@ class Fleet:
 
     def _load(self, node: Node, arrays: Mapping[str, NDArray[Any]], digests: Mapping[str, str]) -> bool:
         state = self._state[node.name]
-        saved = {field: arrays.get(f"{node.name}/{field}") for field in state._fields}
+        saved: dict[str, Any] = {field: arrays.get(f"{node.name}/{field}") for field in state._fields}
         if digests.get(node.name) != node.stage.digest():
             return False
-        if any(a is None or a.shape != b.shape or a.dtype != b.dtype for a, b in zip(saved.values(), state, strict=True)):
+        if any(a is None or a.shape[1:] != b.shape[1:] or a.dtype != b.dtype for a, b in zip(saved.values(), state, strict=True)):
             return False
-        self._state[node.name] = type(state)(**saved)
+        for array, a in zip(state, saved.values(), strict=True):
+            array[: len(a)] = a  # assets that are new come after
         for role in node.delays:
             key = f"{node.name}/{role}"
             if key in self._held and f"{key}/values" in arrays:
-                self._held[key] = (arrays[f"{key}/values"].copy(), arrays[f"{key}/valid"].copy())
+                for array, name in zip(self._held[key], ("values", "valid"), strict=True):
+                    array[: len(arrays[f"{key}/{name}"])] = arrays[f"{key}/{name}"]
         return True
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twin_engine.errors import SnapshotError
 
-VERSION = 1  # raised when the layout changes; another version is refused, never guessed at
+VERSION = 2  # raised when the layout changes; another version is refused, never guessed at
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -42,10 +42,15 @@ class Snapshot:
     document: Mapping[str, Any]
 
 
+def pack(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as bytes."""
+    document = msgspec.json.encode({"version": VERSION, **snapshot.document}).decode()
+    return pack_arrays(snapshot.arrays, {"twin_engine": document})
+
+
 def write_snapshot(path: Path, snapshot: Snapshot) -> int:
     """Write atomically and durably; return the size in bytes."""
-    document = msgspec.json.encode({"version": VERSION, **snapshot.document}).decode()
-    data = pack_arrays(snapshot.arrays, {"twin_engine": document})
+    data = pack(snapshot)
     beside = path.with_suffix(".tmp")
     with beside.open("wb") as file:
         file.write(data)
@@ -65,20 +70,28 @@ def read_snapshot(path: Path) -> Snapshot | None:
     if not path.exists():
         return None
     try:
-        opened: Any = safe_open  # its types say nothing
-        with opened(path, framework="numpy") as file:
-            meta: dict[str, str] = dict(file.metadata() or {})
-            arrays: dict[str, NDArray[Any]] = {k: np.array(file.get_tensor(k)) for k in file.keys()}  # noqa: SIM118 - not a dict
-        document: dict[str, Any] = msgspec.json.decode(meta["twin_engine"])
+        data = path.read_bytes()
+    except OSError as error:
+        raise SnapshotError(f"snapshot {path}", expected="a file that can be read", found=str(error), mend="Mend its rights.") from error
+    return unpack(data, f"snapshot {path}")
+
+
+def unpack(data: bytes, place: str) -> Snapshot:
+    """Return the snapshot of bytes; ``place`` says where they are from. Raises SnapshotError where they cannot be used."""
+    try:
+        arrays = unpack_arrays(data)
+        size = int.from_bytes(data[:8], "little")  # safetensors: the header's length, the header as JSON, the arrays
+        header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + size])
+        document: dict[str, Any] = msgspec.json.decode(header["__metadata__"]["twin_engine"])
         version = document.pop("version")
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise SnapshotError(
-            f"snapshot {path}", expected="a whole snapshot of this engine", found=f"{type(error).__name__}: {error}",
-            mend="Move the file away to begin anew, or give another --state.",
+            place, expected="a whole snapshot of this engine", found=f"{type(error).__name__}: {error}",
+            mend="Move it away to begin anew, or give another --state.",
         ) from error  # fmt: skip
     if version != VERSION:
         raise SnapshotError(
-            f"snapshot {path}", expected=f"version {VERSION}", found=str(version),
+            place, expected=f"version {VERSION}", found=str(version),
             mend="Run it with the release that wrote it, or begin anew with another --state.",
         )  # fmt: skip
     return Snapshot(arrays, document)

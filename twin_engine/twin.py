@@ -64,6 +64,7 @@ class Twin:
     stages: Mapping[str, Stage]
     simulator: Callable[..., Any] | None = field(default=None, compare=False)
     show: Sequence[str] = ()
+    version: int = 0
 
     @property
     def hop_s(self) -> Fraction:

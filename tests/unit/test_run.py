@@ -115,7 +115,16 @@ def test_an_unknown_version_is_refused(tmp_path, monkeypatch) -> None:
         Run(twin(), ScriptedSource([]), [], assets=["a"], state_dir=tmp_path)
 
 
-def test_an_asset_that_the_snapshot_does_not_know_is_refused() -> None:
-    engine = Engine(twin(), ["a"])
-    with pytest.raises(SnapshotError, match="expected assets a"):
-        Engine(twin(), ["b"], engine.snapshot())
+def test_an_asset_that_the_snapshot_does_not_know_begins_anew_and_the_others_go_on() -> None:
+    def give(engine: Engine, asset: str, lo: int, hi: int) -> np.ndarray:
+        index = np.arange(4 * lo, 4 * hi)
+        reading = Reading(asset, ("x",), T0 + index * NS // 4, np.sin(index)[None])
+        return np.concatenate([u.outputs["m.mean"].values[0, 0] for u in engine.put(reading)])
+
+    first, whole = Engine(twin(), ["a"]), Engine(twin(), ["a"])
+    give(first, "a", 0, 3)
+    give(whole, "a", 0, 3)
+    grown = Engine(twin(), ["b", "a"], first.snapshot())
+    assert grown.assets == ["a", "b"]
+    np.testing.assert_array_equal(give(grown, "b", 5, 8), give(Engine(twin(), ["b"]), "b", 5, 8))
+    np.testing.assert_array_equal(give(grown, "a", 3, 6), give(whole, "a", 3, 6))

@@ -1,0 +1,62 @@
+"""How a Kafka cluster is reached, the same for every client."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin_engine.errors import InputError
+
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A cluster.
+
+    bootstrap: ``host:port,host:port``. user, password: SASL, by one of ``MECHANISMS`` (empty: none). tls: encrypted, the broker's name
+    verified. ca: a file of authorities besides the system's; cert, key: the client's own, for mutual TLS.
+    """
+
+    bootstrap: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    mechanism: str = "SCRAM-SHA-512"
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Kafka's name of what is spoken."""
+        return ("SASL_" if self.user else "") + ("SSL" if self.tls else "PLAINTEXT")
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return what TLS needs, None without it; raises InputError where a file cannot be used."""
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as error:
+            raise InputError(
+                f"TLS of Kafka at {self.bootstrap}", expected="certificates in PEM files", found=str(error), mend="Check ca, cert and key."
+            ) from None
+        return context
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of an aiokafka client."""
+        if self.user and self.mechanism not in MECHANISMS:
+            raise InputError(
+                f"SASL of Kafka at {self.bootstrap}", expected=" or ".join(MECHANISMS), found=self.mechanism, mend="Name one of these."
+            )
+        found: dict[str, Any] = {"bootstrap_servers": self.bootstrap.split(","), "security_protocol": self.protocol}
+        if self.tls:
+            found["ssl_context"] = self.context()
+        if self.user:
+            found |= {"sasl_mechanism": self.mechanism, "sasl_plain_username": self.user, "sasl_plain_password": self.password}
+        return found

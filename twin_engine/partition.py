@@ -1,0 +1,80 @@
+"""One partition of a fleet: records in, updates and rejects out, a snapshot with the input position. Knows no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin_engine.engine import Engine
+from twin_engine.errors import SnapshotError
+from twin_engine.records import Codec, Reading, Record, Reject, Update
+from twin_engine.snapshot import Snapshot, pack
+from twin_engine.twin import Twin
+
+
+@dataclass
+class Taken:
+    """What a batch of records gave."""
+
+    updates: list[Update] = field(default_factory=list[Update])
+    rejects: list[Reject] = field(default_factory=list[Reject])
+    records: int = 0  # those that were not skipped
+    samples: int = 0
+
+
+class Partition:
+    """The assets of a twin in one partition of its input.
+
+    codec: of this partition alone, for it may remember. snapshot: what ``pack`` gave. partitions: how many the input has. Raises
+    SnapshotError where the snapshot is of a newer definition or of another number of partitions.
+    """
+
+    def __init__(self, twin: Twin, assets: Sequence[str], codec: Codec, snapshot: Snapshot | None, partition: int, partitions: int) -> None:
+        self.twin, self.codec, self.number, self.partitions = twin, codec, partition, partitions
+        place: dict[str, Any] = snapshot.document["source"] if snapshot else {"offset": 0, "memory": None}
+        if snapshot:
+            self._check(place)
+        self.engine = Engine(twin, assets, snapshot)
+        self.offset: int = place["offset"]  # of the next record
+        codec.recall(place["memory"])
+
+    def _check(self, place: dict[str, Any]) -> None:
+        where = f"snapshot of twin {self.twin.name!r}, partition {self.number}"
+        if place["partitions"] != self.partitions:
+            raise SnapshotError(
+                where, expected=f"an input of {place['partitions']} partitions", found=str(self.partitions),
+                mend="Assets would change places: stop the workers and run twin-engine migrate.",
+            )  # fmt: skip
+        if place["version"] > self.twin.version:
+            raise SnapshotError(
+                where, expected=f"a definition of version {place['version']} or newer", found=f"version {self.twin.version}",
+                mend="Update this worker: a newer one has been here.",
+            )  # fmt: skip
+
+    def take(self, records: Sequence[Record]) -> Taken:
+        """Take records in the order of their positions (offsets); those below its own are skipped."""
+        taken = Taken()
+        readings: list[Reading] = []
+        for record in records:
+            if record.position < self.offset:
+                continue
+            self.offset = record.position + 1
+            taken.records += 1
+            for item in self.codec.decode(record):
+                if isinstance(item, Reject):
+                    taken.rejects.append(item)
+                    self.engine.telemetry.rejects[item.reason] += 1
+                else:
+                    readings.append(item)
+                    taken.samples += item.values.size
+        taken.updates = list(self.engine.put_all(readings))
+        return taken
+
+    def pack(self) -> bytes:
+        """Return a snapshot as bytes."""
+        place = {
+            "partition": self.number, "partitions": self.partitions, "offset": self.offset, "version": self.twin.version,
+            "memory": self.codec.memory,
+        }  # fmt: skip
+        return pack(self.engine.snapshot(place))
