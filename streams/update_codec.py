@@ -39,9 +39,11 @@ _decoder = msgspec.msgpack.Decoder(_Update)
 
 
 def encode_update(update: Update, show: Sequence[str]) -> bytes:
-    """Return an update's events and shown blocks as bytes."""
+    """Return an update's events and shown blocks as bytes; of the assets, those that have a row in a block."""
     blocks: dict[str, _Block] = {}
-    for key, block in shown_blocks(update, show).items():
+    shown = shown_blocks(update, show)
+    rows_there = np.unique(np.concatenate([np.zeros(0, np.int64), *(block.rows for block in shown.values())]))
+    for key, block in shown.items():
         spec = update.specs[key]
         if isinstance(spec, BlockSpec):
             rows, channels, time = block.values.shape
@@ -49,13 +51,14 @@ def encode_update(update: Update, show: Sequence[str]) -> bytes:
                 (rows, channels, time),
                 block.values.astype("<f8").tobytes(),
                 np.packbits(block.valid).tobytes(),
-                block.rows.astype("<i8").tobytes(),
+                np.searchsorted(rows_there, block.rows).astype("<i8").tobytes(),
                 block.start.astype("<i8").tobytes(),
                 str(spec.rate),
                 list(spec.channels),
                 list(spec.units),
             )
-    record = _Update(update.twin, list(update.assets), blocks, list(update.events), update.until, update.arrival)
+    assets = [update.assets[row] for row in rows_there.tolist()]
+    record = _Update(update.twin, assets, blocks, list(update.events), update.until, update.arrival)
     return msgspec.msgpack.encode(record)
 
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError as KafkaFailure
+
 from twin_engine.errors import InputError
+
+__all__ = ["MECHANISMS", "Kafka", "KafkaFailure"]
 
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 

@@ -90,15 +90,17 @@ def test_an_update_survives_the_disk() -> None:
     rng = np.random.default_rng(1)
     block = Block(rng.normal(size=(2, 3, 5)), rng.random((2, 3, 5)) > 0.5, np.array([0, 4]), np.array([10, 20]))
     spec = BlockSpec(Fraction(1, 300), ("x", "y", "z"), ("K", "1", "m"))
-    update = Update("t", ["a"], {"s.out": block, "s.other": block}, {"s.out": spec, "s.other": spec}, _update(1).events, 5, 6)
+    assets = ["a", "b", "c", "d", "e"]
+    update = Update("t", assets, {"s.out": block, "s.other": block}, {"s.out": spec, "s.other": spec}, _update(1).events, 5, 6)
     again = decode_update(encode_update(update, ("s",)))
     assert set(again.outputs) == {"s.out"}
     assert again.specs == {"s.out": spec}
     back = again.outputs["s.out"]
     assert isinstance(back, Block)
-    for name in ("values", "valid", "rows", "start"):
+    for name in ("values", "valid", "start"):
         np.testing.assert_array_equal(getattr(back, name), getattr(block, name))
-    assert (again.twin, list(again.assets), again.events, again.until, again.arrival) == ("t", ["a"], update.events, 5, 6)
+    assert [again.assets[row] for row in back.rows] == ["a", "e"]
+    assert (again.twin, list(again.assets), again.events, again.until, again.arrival) == ("t", ["a", "e"], update.events, 5, 6)
 
 
 @given(st.lists(st.sampled_from(["write", "write", "write", "break", "mend", "flush", "crash", "wait"]), max_size=40))

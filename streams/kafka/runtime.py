@@ -1,0 +1,150 @@
+"""What a runtime is, and the plain one over aiokafka: batches of records of the partitions that this member of the group has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from streams.kafka.client import Kafka
+from twin_engine.errors import TwinError
+from twin_engine.records import Record
+
+_MS = 1_000_000  # ns
+_POLL = 20  # ms that a poll waits for the first record
+
+
+class Handler(Protocol):
+    """What a runtime drives. Its methods are never called at the same time; none may take records of a partition it was not given."""
+
+    async def assigned(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Take over partitions; return the offset at which to begin in each."""
+        ...
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Save and let go of partitions."""
+        ...
+
+    async def take(self, partition: int, records: Sequence[Record]) -> None:
+        """Take records, in order of their offsets; some may have been taken before."""
+        ...
+
+    async def tick(self) -> None:
+        """Do what is due. Called between batches, at least each tenth of a second."""
+        ...
+
+
+class Runtime(Protocol):
+    """What reads the input and drives a handler."""
+
+    async def run(self, handler: Handler) -> None:
+        """Read until ``stop``; then everything is revoked. Raises what the handler raised, KafkaError, and Stuck."""
+        ...
+
+    def stop(self) -> None:
+        """Ask ``run`` to end."""
+        ...
+
+
+class Stuck(TwinError):  # noqa: N818 - a verdict on the client, for who runs the process
+    """Records wait and none comes (aiokafka issue 1154): the process should be started again."""
+
+
+def record_of(message: Any) -> Record:
+    """Return a Kafka message as a record; its position is its offset, its arrival the broker's time."""
+    return Record(
+        message.value or b"",
+        message.key.decode(errors="replace") if message.key else "",
+        message.topic,
+        message.offset,
+        message.timestamp * _MS,
+        dict(message.headers) if message.headers else {},
+    )
+
+
+class AiokafkaRuntime:
+    """The plain runtime. member: a name for static membership, with which a restart within ``session`` seconds moves no partition."""
+
+    def __init__(
+        self, kafka: Kafka, topic: str, group: str, *, member: str = "", session: float = 10.0, batch: int = 5000, patience: float = 60.0
+    ) -> None:
+        self._kafka, self._topic, self._group, self._member = kafka, topic, group, member
+        self._session, self._batch, self._patience = session, batch, patience
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask ``run`` to end."""
+        self._stop.set()
+
+    async def run(self, handler: Handler) -> None:
+        """Read until ``stop``."""
+        consumer = AIOKafkaConsumer(
+            **self._kafka.options(), group_id=self._group, group_instance_id=self._member or None, enable_auto_commit=False,
+            auto_offset_reset="earliest", session_timeout_ms=int(self._session * 1000), fetch_max_wait_ms=_POLL,
+            heartbeat_interval_ms=int(self._session * 300), max_partition_fetch_bytes=8 << 20, rebalance_timeout_ms=60_000,
+        )  # fmt: skip
+        listener = _Listener(consumer, handler, self._topic)
+        consumer.subscribe([self._topic], listener=listener)
+        await consumer.start()
+        try:
+            heard = time.monotonic()
+            while not self._stop.is_set():
+                batches = await consumer.getmany(timeout_ms=_POLL, max_records=self._batch)
+                async with listener.lock:
+                    for place, messages in batches.items():
+                        await handler.take(place.partition, [record_of(m) for m in messages])
+                    await handler.tick()
+                listener.check()
+                if batches or not await _waiting(consumer):
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > self._patience:
+                    raise Stuck(
+                        f"Kafka input {self._topic}", expected="records, for there are some", found=f"none for {self._patience:g} s",
+                        mend="Start the worker again.",
+                    )  # fmt: skip
+            async with listener.lock:
+                await handler.revoked([p.partition for p in consumer.assignment()])
+        finally:
+            await consumer.stop()
+
+
+async def _waiting(consumer: AIOKafkaConsumer) -> bool:
+    """Whether a partition has records beyond the position."""
+    for place in consumer.assignment():
+        high = consumer.highwater(place)
+        if high is not None and high > await consumer.position(place):
+            return True
+    return False
+
+
+class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
+    """Hands rebalances on, one call at a time with batches; what a handler raises is kept for the loop."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, handler: Handler, topic: str) -> None:
+        self.lock = asyncio.Lock()
+        self._consumer, self._handler, self._topic = consumer, handler, topic
+        self._failure: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what a handler raised in a rebalance."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Let go."""
+        async with self.lock:
+            await self._handler.revoked([p.partition for p in revoked])
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take over."""
+        async with self.lock:
+            try:
+                offsets = await self._handler.assigned(sorted(p.partition for p in assigned))
+            except Exception as error:  # noqa: BLE001 - aiokafka logs and goes on; the loop must not
+                self._failure = error
+                return
+            for partition, offset in offsets.items():
+                self._consumer.seek(TopicPartition(self._topic, partition), offset)

@@ -1,0 +1,234 @@
+"""A worker of the streaming service: partitions of a twin's input from Kafka, outputs and snapshots back to it.
+
+The order is that of the run loop: outputs are acknowledged by the brokers, then the snapshot is saved together with the input position.
+What fails is begun again from the newest snapshot: outputs made twice have the same ids and values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streams.codecs import open_codec
+from streams.kafka.client import Kafka, KafkaFailure
+from streams.kafka.outputs import Outputs
+from streams.kafka.runtime import Runtime
+from streams.kafka.store import Fenced, SnapshotStore
+from streams.kafka.topics import Names, ensure, partition_of, partitions
+from twin_engine.errors import InputError
+from twin_engine.partition import Partition, Taken
+from twin_engine.records import Codec, Record
+from twin_engine.snapshot import unpack
+from twin_engine.twin import Twin
+
+SNAPSHOT_SHARE = 20  # snapshots of a partition are spaced by at least so many times what the last one took
+RETRY = 1.0  # seconds between attempts when the cluster does not answer
+log = logging.getLogger("twin_engine.worker")
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What a worker does.
+
+    assets: all of the twin, over all partitions. codec, pattern, options: of the input (see ``streams.codecs.open_codec``; the subject is
+    the record's key). snapshot_every, session: seconds. member: of static membership. retention: hours that outputs stay in Kafka.
+    """
+
+    app: str
+    topic: str
+    assets: Sequence[str]
+    codec: str = "arrow"
+    pattern: str = "{asset}"
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    runtime: str = "faust"
+    member: str = ""
+    snapshot_every: float = 10.0
+    session: float = 10.0
+    retention: float = 24.0
+    replication: int = 1
+
+
+@dataclass
+class WorkerStats:
+    """What a worker has done since its start; latencies in seconds, of the newest batch, from the broker's time."""
+
+    records: int = 0
+    samples: int = 0
+    updates: int = 0
+    events: int = 0
+    rejects: dict[str, int] = field(default_factory=dict[str, int])
+    restarts: int = 0
+    fenced: int = 0
+    latency: float = 0.0
+    snapshot_seconds: float = 0.0
+    snapshot_bytes: int = 0
+
+
+@dataclass
+class _Shard:
+    """A partition that this worker has. due: when it is saved next (monotonic)."""
+
+    partition: Partition
+    store: SnapshotStore
+    due: float
+    saved: int  # offset in the newest snapshot
+    saved_at: float
+    saving: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """Drives partitions of a twin: the handler of both runtimes."""
+
+    def __init__(self, twin: Twin, kafka: Kafka, config: WorkerConfig, runtime: Callable[[], Runtime]) -> None:
+        self.twin, self.config, self.stats = twin, config, WorkerStats()
+        self._kafka, self._make_runtime = kafka, runtime
+        self._names = Names(config.app, twin.name)
+        self._partitions = 0
+        self.shards: dict[int, _Shard] = {}
+        self._outputs = Outputs(kafka, self._names, tuple(twin.show))
+        self._runtime: Runtime | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Save everything and end."""
+        self._stopped = True
+        if self._runtime is not None:
+            self._runtime.stop()
+
+    async def run(self) -> None:
+        """Work until ``stop``. While the cluster does not answer, try again; raises InputError where it never has, and Stuck."""
+        self._partitions = await partitions(self._kafka, self.config.topic)
+        if not self._partitions:
+            raise InputError(f"topic {self.config.topic}", expected="the input topic", found="none", mend="Create it, or check its name.")
+        configs = self._names.configs(int(self.config.retention * 3_600_000))
+        await ensure(self._kafka, configs, self._partitions, self.config.replication)
+        while not self._stopped:
+            try:
+                await self._session()
+            except (KafkaFailure, OSError) as error:
+                log.warning("Kafka fails, beginning again from the newest snapshots: %s: %s", type(error).__name__, error)
+                self.stats.restarts += 1
+                await asyncio.sleep(RETRY)
+
+    async def _session(self) -> None:
+        """Work until ``stop`` or a failure; nothing of it is left after."""
+        self._outputs, self._runtime = Outputs(self._kafka, self._names, tuple(self.twin.show)), self._make_runtime()
+        if self._stopped:
+            return
+        try:
+            await self._outputs.open()
+            await self._runtime.run(self)
+        finally:
+            for number in list(self.shards):
+                await self._drop(number)
+            await self._outputs.close()
+
+    def _assets(self, number: int) -> list[str]:
+        return [asset for asset in self.config.assets if partition_of(asset, self._partitions) == number]
+
+    def _codec(self) -> Codec:
+        return open_codec(self.config.codec, self.config.pattern, self.config.options)
+
+    async def assigned(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Build each partition's fleet from its newest snapshot."""
+        await asyncio.gather(*(self._open(number) for number in partitions if number not in self.shards))
+        return {number: self.shards[number].partition.offset for number in partitions}
+
+    async def _open(self, number: int) -> None:
+        config, topic = self.config, self._names.of("snapshots")
+        store = SnapshotStore(self._kafka, topic, f"{config.app}-{self.twin.name}", number, group=config.app, source=config.topic)
+        try:
+            found = await store.open()
+            snapshot = unpack(found[1], f"snapshot of partition {number} in {topic}") if found else None
+            partition = await asyncio.to_thread(
+                Partition, self.twin, self._assets(number), self._codec(), snapshot, number, self._partitions
+            )
+        except BaseException:
+            await store.close()
+            raise
+        share = config.snapshot_every * (1 + number / self._partitions)  # staggered
+        now = time.monotonic()
+        self.shards[number] = _Shard(partition, store, now + share, partition.offset, now)
+        log.info("partition %d: %d assets, from offset %d", number, len(partition.engine.assets), partition.offset)
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Save what can be saved, and let go: the newest whole snapshot is the truth."""
+        for number in partitions:
+            if number in self.shards:
+                shard = self.shards[number]
+                try:
+                    await self._saved(shard)
+                    await self._save(shard)
+                    await self._saved(shard)
+                except (Fenced, KafkaFailure) as error:
+                    log.warning("partition %d let go without a snapshot: %s", number, error)
+                await self._drop(number)
+
+    async def _drop(self, number: int) -> None:
+        shard = self.shards.pop(number)
+        if shard.saving is not None:
+            shard.saving.cancel()
+        try:
+            await shard.store.close()
+        except (KafkaFailure, OSError) as error:
+            log.warning("partition %d: %s", number, error)
+
+    async def take(self, partition: int, records: Sequence[Record]) -> None:
+        """Step a partition's fleet and send what it gives."""
+        shard = self.shards.get(partition)
+        if shard is None:
+            return
+        taken = await asyncio.to_thread(shard.partition.take, records)
+        self.stats.records += taken.records
+        self.stats.samples += taken.samples
+        await self._send(partition, taken)
+        self.stats.latency = time.time() - records[-1].arrival / 1e9
+
+    async def _send(self, number: int, taken: Taken) -> None:
+        for update in taken.updates:
+            await self._outputs.update(number, update)
+            self.stats.updates += 1
+            self.stats.events += len(update.events)
+        for reject in taken.rejects:
+            await self._outputs.reject(number, reject)
+            self.stats.rejects[reject.reason] = self.stats.rejects.get(reject.reason, 0) + 1
+
+    async def tick(self) -> None:
+        """Save the partitions that are due; raises what outputs failed of."""
+        self._outputs.check()
+        for number, shard in list(self.shards.items()):
+            try:
+                if shard.saving is not None and shard.saving.done():
+                    await self._saved(shard)
+                if shard.saving is None and time.monotonic() >= shard.due:
+                    await self._save(shard)
+            except Fenced:
+                log.warning("partition %d is another worker's now", number)
+                self.stats.fenced += 1
+                await self._drop(number)
+
+    async def _save(self, shard: _Shard) -> None:
+        """Begin to save a partition as it stands; it goes on meanwhile."""
+        begin, partition = time.monotonic(), shard.partition
+        shard.due = begin + self.config.snapshot_every
+        if partition.offset != shard.saved:
+            data = await asyncio.to_thread(partition.pack)
+            shard.saving = asyncio.create_task(self._store(shard, data, partition.offset, begin))
+
+    async def _store(self, shard: _Shard, data: bytes, offset: int, begin: float) -> None:
+        """Have the outputs acknowledged, then save the snapshot with the input position."""
+        await self._outputs.flush()
+        about = {"definition": self.twin.digest(), "version": self.twin.version, "partitions": self._partitions}
+        await shard.store.save(data, offset, about)
+        shard.saved, shard.saved_at = offset, time.monotonic()
+        self.stats.snapshot_seconds, self.stats.snapshot_bytes = shard.saved_at - begin, len(data)
+        shard.due = begin + max(self.config.snapshot_every, SNAPSHOT_SHARE * self.stats.snapshot_seconds)
+
+    async def _saved(self, shard: _Shard) -> None:
+        """Wait for a save that was begun; raises what it failed of."""
+        saving, shard.saving = shard.saving, None
+        if saving is not None:
+            await saving
