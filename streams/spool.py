@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from streams.spool_file import SpoolFile
 from streams.update_codec import decode_update, encode_update
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.errors import SinkError
-from twin_engine.records import Position, Sink, Update
+from twin_engine.records import Position, Sink, Update, Watcher
 
 _BATCH = 256  # updates delivered from the spool between flushes of the sink
 
@@ -151,6 +152,11 @@ class Spool:
             return {"inner": self._inner, "held": None}
         self._file.sync()
         return {"inner": self._inner, "held": [self._file.generation, self._file.begin, self._file.end]}
+
+    def watch(self, health: Callable[[], Mapping[str, float]]) -> None:
+        """Pass the engine's figures on to a sink that keeps them."""
+        if isinstance(self._sink, Watcher):
+            self._sink.watch(health)
 
     def close(self) -> None:
         """Flush and close both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -216,6 +216,15 @@ class InputKeeper(Protocol):
 
     def take(self, twin: str, reading: Reading) -> None:
         """Take a reading of a twin; may keep it in memory until flush."""
+        ...
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A sink that keeps the engine's own figures too."""
+
+    def watch(self, health: Callable[[], Mapping[str, float]]) -> None:
+        """Ask for the figures at each flush: counts, dropped and rejected samples by reason, the snapshot's age in s."""
         ...
 
 

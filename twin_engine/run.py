@@ -18,7 +18,7 @@ from typing import Protocol
 
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.engine import Engine
-from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Update
+from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Update, Watcher
 from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
@@ -94,6 +94,10 @@ class Run:
         self._duration, self._every, self._absence = duration, int(snapshot_every * NS), int(absence * NS)
         self._on_update = on_update
         self._keepers = [sink for sink in sinks if isinstance(sink, InputKeeper) and sink.keeps_input]
+        self._saved = self._clock.now()
+        for sink in sinks:
+            if isinstance(sink, Watcher):
+                sink.watch(self.health)
         self._held: list[Reading] = []
         self._held_samples = 0
         self._stop = threading.Event()
@@ -104,6 +108,16 @@ class Run:
         saved: list[Position] = snapshot.document["sinks"] if snapshot else []
         for i, end in enumerate(ends):
             end.open(saved[i] if i < len(saved) else None)
+
+    def health(self) -> dict[str, float]:
+        """Return the engine's figures: counts, dropped and rejected by reason, seconds since the last snapshot."""
+        telemetry = self.engine.telemetry
+        figures = {"samples": float(telemetry.samples), "hops": float(telemetry.hops)}
+        if self._path:
+            figures["snapshot_age_s"] = (self._clock.now() - self._saved) / NS
+        for kind, counts in (("dropped", telemetry.dropped), ("rejected", telemetry.rejects)):
+            figures |= {f"{kind}_{reason}": float(n) for reason, n in counts.items()}
+        return figures
 
     def stop(self) -> None:
         """Ask the loop to end: it flushes and saves a snapshot first."""
@@ -187,6 +201,7 @@ class Run:
             sinks.append(self._dead.flush())
         if self._path:
             write_snapshot(self._path, self.engine.snapshot(self._position, sinks))
+            self._saved = self._clock.now()
             self._source.acknowledge(self._position)
 
     def _silence(self, now: int, heard: int, absent: bool) -> bool:

@@ -125,6 +125,18 @@ def history(
 
 
 @app.command()
+def dashboards(
+    target: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to write; compose mounts compose/grafana.")],
+    twin: Annotated[list[str] | None, typer.Argument(metavar="TWIN", help="As for run; the whole catalogue when none is named.")] = None,
+) -> None:
+    """Write Grafana's provisioning: data source, dashboards and alert rules of twins."""
+    from twin_engine.cli.dashboards import write
+
+    for path in write(twin or (), target):
+        print(path)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed and reachable: versions, GPU, free disk, servers."""
     from twin_engine.cli.doctor import examine

@@ -1,0 +1,80 @@
+"""The files of Grafana's provisioning: ``provisioning/`` for ``/etc/grafana/provisioning`` and ``dashboards/`` for the folder it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from twin_engine.dashboards import boards
+from twin_engine.dashboards.alerts import groups
+from twin_engine.dashboards.panels import DATASOURCE
+from twin_engine.twin import Twin
+
+FOLDER = "/var/lib/grafana/dashboards"
+WIDTH = 24  # of Grafana's grid
+HEAD = "# Made by `twin-engine dashboards`; changes here are written over.\n"
+
+
+def files(twins: Sequence[Twin]) -> dict[str, str]:
+    """Return path -> text of all files for some twins.
+
+    Address and token come from Grafana's environment: INFLUX_URL, INFLUX_ORG, INFLUX_BUCKET, INFLUX_TOKEN.
+    """
+    made = {boards.uid("fleet"): boards.fleet(twins), boards.uid("health"): boards.health()}
+    for twin in twins:
+        made[boards.uid("asset", twin.name)] = boards.asset(twin)
+        if boards.has_glitches(twin):
+            made[boards.uid("glitchgram", twin.name)] = boards.glitchgram(twin)
+    found = {f"dashboards/{name}.json": _json(board) for name, board in sorted(made.items())}
+    source = {
+        "name": "Twins", "uid": DATASOURCE.uid, "type": DATASOURCE.type_val, "access": "proxy", "url": "$INFLUX_URL", "isDefault": True,
+        "editable": False, "jsonData": {"version": "Flux", "organization": "$INFLUX_ORG", "defaultBucket": "$INFLUX_BUCKET"},
+        "secureJsonData": {"token": "$INFLUX_TOKEN"},
+    }  # fmt: skip
+    provider = {"name": "twin-engine", "orgId": 1, "folder": "Digital twins", "type": "file", "options": {"path": FOLDER}}
+    found["provisioning/datasources/influxdb.yaml"] = yaml({"apiVersion": 1, "datasources": [source]})
+    found["provisioning/dashboards/twins.yaml"] = yaml({"apiVersion": 1, "providers": [provider]})
+    found["provisioning/alerting/rules.yaml"] = yaml(groups(twins))
+    return found
+
+
+def _json(board: Dashboard) -> str:
+    """Return a dashboard as Grafana's JSON: panels numbered from 1, side by side as far as there is room, then below."""
+    document = json.loads(JSONEncoder(sort_keys=True).encode(board.build()))
+    x = y = height = 0
+    for number, panel in enumerate(document["panels"], 1):
+        place: dict[str, int] = panel["gridPos"]
+        if x + place["w"] > WIDTH:
+            x, y, height = 0, y + height, 0
+        panel["id"], place["x"], place["y"] = number, x, y
+        x, height = x + place["w"], max(height, place["h"])
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def yaml(document: Any) -> str:
+    """Return mappings, lists and scalars as YAML: scalars as in JSON, which is YAML too; texts of several lines as such."""
+    return HEAD + "\n".join(_lines(document)) + "\n"
+
+
+def _lines(node: Any) -> Iterator[str]:
+    """Yield the lines of a mapping or list that is not empty."""
+    named = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
+    pairs = [(f"{key}:", value) for key, value in named.items()] or [("-", value) for value in cast("list[Any]", node)]
+    for mark, value in pairs:
+        if isinstance(value, dict | list) and value:
+            inner = list(_lines(value))
+            if mark == "-":
+                yield f"- {inner[0]}"
+                yield from (f"  {line}" for line in inner[1:])
+            else:
+                yield mark
+                yield from (f"  {line}" for line in inner)
+        elif isinstance(value, str) and "\n" in value:
+            yield f"{mark} |-"
+            yield from (f"  {line}" for line in value.split("\n"))
+        else:
+            yield f"{mark} {json.dumps(value, ensure_ascii=False)}"
