@@ -1,0 +1,109 @@
+"""The updates of a twin, read back from Kafka by a consumer group: one group a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from streams.kafka.client import Kafka
+from streams.update_codec import decode_update
+from twin_engine.records import Update
+
+_POLL = 20  # ms
+
+
+@dataclass
+class Batch:
+    """Updates of some partitions. offsets: partition -> the one after the last. unreadable: messages that are no updates."""
+
+    updates: list[Update] = field(default_factory=list[Update])
+    offsets: dict[int, int] = field(default_factory=dict[int, int])
+    unreadable: int = 0
+
+
+class Updates:
+    """A member of the group ``group`` on a topic of updates."""
+
+    def __init__(self, kafka: Kafka, topic: str, group: str, *, batch: int = 500) -> None:
+        self._kafka, self._topic, self._group, self._batch = kafka, topic, group, batch
+        self._consumer: AIOKafkaConsumer | None = None
+        self._done: dict[int, int] = {}
+
+    async def open(self, offsets: Mapping[int, int]) -> None:
+        """Join the group. offsets: where to begin, where that is known better than the group knows it."""
+        consumer = AIOKafkaConsumer(
+            **self._kafka.options(), group_id=self._group, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_POLL,
+            max_partition_fetch_bytes=16 << 20,
+        )  # fmt: skip
+        self._done, self._consumer = dict(offsets), consumer
+        consumer.subscribe([self._topic], listener=_Seek(self))
+        await consumer.start()
+
+    async def batch(self) -> Batch:
+        """Return what has come within a fiftieth of a second."""
+        found = Batch()
+        for place, messages in (await self._opened().getmany(timeout_ms=_POLL, max_records=self._batch)).items():
+            for message in messages:
+                try:
+                    found.updates.append(decode_update(message.value or b""))
+                except (msgspec.DecodeError, ValueError):
+                    found.unreadable += 1
+            found.offsets[place.partition] = messages[-1].offset + 1
+        return found
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Say that everything before the offsets is in the sink."""
+        self._done |= offsets
+        consumer = self._opened()
+        mine = {p.partition for p in consumer.assignment()}
+        told = {TopicPartition(self._topic, p): offset for p, offset in offsets.items() if p in mine}
+        if told:
+            await consumer.commit(told)
+
+    async def back(self) -> None:
+        """Go back to what is in the sink."""
+        consumer = self._opened()
+        for place in consumer.assignment():
+            await self.seek(place)
+
+    async def seek(self, place: TopicPartition) -> None:
+        """Go to what is in the sink, as far as this member knows, else as the group knows it."""
+        consumer = self._opened()
+        offset = self._done.get(place.partition)
+        if offset is None:
+            offset = await consumer.committed(place)
+        if offset is None:
+            await consumer.seek_to_beginning(place)
+        else:
+            consumer.seek(place, offset)
+
+    def forget(self, partitions: set[int]) -> None:
+        """What this member knows of partitions that it lets go: another goes on with them."""
+        for partition in partitions:
+            self._done.pop(partition, None)
+
+    def _opened(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError("not open")
+        return self._consumer
+
+    async def close(self) -> None:
+        """Leave the group."""
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await consumer.stop()
+
+
+class _Seek(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
+    def __init__(self, updates: Updates) -> None:
+        self._updates = updates
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._updates.forget({place.partition for place in revoked})
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for place in assigned:
+            await self._updates.seek(place)

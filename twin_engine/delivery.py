@@ -1,0 +1,126 @@
+"""Updates from Kafka into a sink: a consumer group of its own, so that a sink that is down blocks nobody.
+
+A batch is written and flushed, then its offsets are committed. While the sink fails, the records stay in Kafka and it is opened again at
+its last good position. A sink that can overwrite (InfluxDB, SQLite) needs nothing more; for a file, ``state`` keeps its position beside the
+offsets, and it is cut back to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.kafka.client import KafkaFailure
+from streams.kafka.updates import Batch, Updates
+from twin_engine.errors import SinkError
+from twin_engine.records import Position, Sink
+
+RETRY = 1.0  # seconds between attempts at a sink that fails
+log = logging.getLogger("twin_engine.delivery")
+
+
+@dataclass
+class DeliveryStats:
+    """What a delivery has done. latency: seconds from the arrival of the newest input to the sink's word, of the newest update."""
+
+    updates: int = 0
+    events: int = 0
+    failures: int = 0
+    unreadable: int = 0
+    latency: float = 0.0
+
+
+class _Kept(msgspec.Struct):
+    offsets: dict[str, int]
+    sink: Any
+
+
+class Delivery:
+    """One sink on the updates of a twin."""
+
+    def __init__(self, updates: Updates, sink: Sink, *, state: Path | None = None, retry: float = RETRY) -> None:
+        self.stats = DeliveryStats()
+        self._updates, self._sink, self._state, self._retry = updates, sink, state, retry
+        kept = msgspec.json.decode(state.read_bytes(), type=_Kept) if state and state.exists() else None
+        self._position: Position = kept.sink if kept else None
+        self._offsets: dict[int, int] = {int(k): v for k, v in kept.offsets.items()} if kept else {}
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Deliver until ``stop``; raises SinkError where the sink cannot be opened at the very beginning."""
+        await asyncio.to_thread(self._sink.open, self._position)
+        await self._updates.open(self._offsets)
+        try:
+            while not self._stop.is_set():
+                try:
+                    await self._step()
+                except KafkaFailure as error:
+                    log.warning("Kafka fails: %s: %s", type(error).__name__, error)
+                    await asyncio.sleep(self._retry)
+        finally:
+            await self._updates.close()
+            await asyncio.to_thread(self._sink.close)
+
+    async def _step(self) -> None:
+        batch = await self._updates.batch()
+        if not batch.updates and not batch.unreadable:
+            return
+        self.stats.unreadable += batch.unreadable
+        try:
+            self._position = await asyncio.to_thread(self._write, batch)
+        except SinkError as error:
+            log.warning("the sink fails, what it misses stays in Kafka: %s", error)
+            self.stats.failures += 1
+            await self._again()
+            return
+        self._offsets |= batch.offsets
+        self._keep()
+        await self._updates.commit(batch.offsets)
+        self.stats.updates += len(batch.updates)
+        self.stats.events += sum(len(update.events) for update in batch.updates)
+        if batch.updates:
+            self.stats.latency = time.time() - max(update.arrival for update in batch.updates) / 1e9
+
+    def _write(self, batch: Batch) -> Position:
+        for update in batch.updates:
+            self._sink.write(update)
+        return self._sink.flush()
+
+    async def _again(self) -> None:
+        """Open the sink at its last good position, and go back to the records after it."""
+        while not self._stop.is_set():
+            await asyncio.sleep(self._retry)
+            try:
+                await asyncio.to_thread(self._reopen)
+            except SinkError as error:
+                log.info("the sink still fails: %s", error)
+            else:
+                await self._updates.back()
+                return
+
+    def _reopen(self) -> None:
+        try:
+            self._sink.close()
+        except SinkError:
+            log.debug("closing what fails")
+        self._sink.open(self._position)
+
+    def _keep(self) -> None:
+        if self._state is not None:
+            beside = self._state.with_suffix(".tmp")
+            with beside.open("wb") as file:
+                file.write(msgspec.json.encode(_Kept({str(k): v for k, v in self._offsets.items()}, self._position)))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._state)
