@@ -6,7 +6,7 @@ DONE := .venv/.done
 UV := $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt
 SPEC := pyproject.toml constraints.txt
 
-.PHONY: all demo test lint bench soak clean
+.PHONY: all demo test lint bench soak services services-stop clean
 
 all: $(DONE)/all  ## install every extra
 
@@ -28,6 +28,12 @@ bench: $(DONE)/bench  ## the engine against its peers, speed ratios printed
 soak: $(DONE)/dev  ## the long tests: kill -9 at 50 moments, memory over an hour of simulated time
 	$(BIN)/python -m pytest -m soak $(TEST)
 	$(BIN)/python -m bench.memory --hours 1
+
+services:  ## Kafka, Mosquitto and InfluxDB on free loopback ports, found or fetched; .services.env says where
+	@$(PYTHON) -m compose.services start
+
+services-stop:  ## end exactly those, and remove their data
+	@$(PYTHON) -m compose.services stop
 
 clean:
 	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.services.plugin"]
+
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("seeded", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,121 @@
+"""Apache Kafka 4 as one broker that is its own controller (KRaft): `$KAFKA_HOME`, a container, or Maven Central."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from compose.services.certificates import authority
+from compose.services.ports import free_ports
+from compose.services.programs import Missing, Program, cached, docker, tool
+from compose.services.server import Server
+
+VERSION = "4.3.1"
+IMAGE = f"apache/kafka:{VERSION}"
+
+_POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion><groupId>twin-engine</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+"""
+
+# One broker: every internal topic has one replica, and few partitions. A first member of a group is not kept waiting for others.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{inner}
+controller.listener.names=CONTROLLER
+listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{inner}
+advertised.listeners=CLIENT://127.0.0.1:{port}
+listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+log.dirs={folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+"""
+
+_SECURE = """\
+listener.name.client.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.client.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="{user}" password="{password}" user_{user}="{password}";
+listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
+username="{user}" password="{password}";
+sasl.mechanism.inter.broker.protocol=PLAIN
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/tls/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={ca}
+"""
+
+# For the container, whose own logging goes to files; what Maven fetches logs to the same place by itself.
+_LOGGING = "appender.out.type=Console\nappender.out.name=out\nrootLogger.level=info\nrootLogger.appenderRef.out.ref=out\n"
+
+
+def _home() -> Program:
+    if home := os.environ.get("KAFKA_HOME"):
+        return Program(["java", "-cp", f"{home}/libs/*"], "Kafka ($KAFKA_HOME)")
+    raise Missing("KAFKA_HOME is not set")
+
+
+def _container() -> Program:
+    return docker(["java", "-cp", "/opt/kafka/libs/*"], IMAGE)
+
+
+def _maven() -> Program:
+    for need in ("java", "mvn"):
+        if shutil.which(need) is None:
+            raise Missing(f"Maven Central: no {need} on the PATH (Java 17 or later and Maven are needed)")
+
+    def fetch(folder: Path) -> None:
+        (folder / "pom.xml").write_text(_POM)
+        where = ["-DoutputDirectory=libs", f"-Dmaven.repo.local={folder}/repository"]
+        goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+        tool(["mvn", "-q", "-B", "--strict-checksums", goal, *where], folder=folder, doing="Maven Central")
+        shutil.rmtree(folder / "repository")
+
+    return Program(["java", "-cp", f"{cached(f'kafka-{VERSION}', fetch)}/libs/*"], f"Kafka {VERSION} (Maven Central)")
+
+
+WAYS = (_home, _container, _maven)
+
+
+def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
+    """Return the server, its storage formatted; a secured one takes SASL (PLAIN, SCRAM-SHA-512) over TLS and nothing else."""
+    port, inner = free_ports(2)
+    text = _PROPERTIES.format(folder=folder, port=port, inner=inner, protocol="SASL_SSL" if secure else "PLAINTEXT")
+    facts: dict[str, str] = {}
+    users: list[str] = []
+    if secure:
+        user, password = "twins", secrets.token_urlsafe(18)
+        files = authority(folder / "tls", server="127.0.0.1", client=user)
+        both = Path(files["server_key"]).read_text() + Path(files["server_certificate"]).read_text()
+        (folder / "tls" / "broker.pem").write_text(both)
+        text += _SECURE.format(user=user, password=password, folder=folder, ca=files["ca"])
+        users = ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
+        facts = files | {"user": user, "password": password}
+    properties = folder / "server.properties"
+    properties.touch(0o600)
+    properties.write_text(text)
+    (folder / "log4j2.properties").write_text(_LOGGING)
+    identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    form = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties), *users]
+    tool(program.line(form, folder), seconds=120, doing=program.source)
+    arguments = ["-Xmx512m", f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "kafka.Kafka", str(properties)]
+    env = {"KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
+    return Server.of("kafka", program, folder, arguments, probe="log:Kafka Server started", env=env, facts=facts)
