@@ -18,7 +18,7 @@ import pytest
 
 from streams import open_sink
 from streams.spool import Spool
-from tests.influx_server import Influx, influx_server
+from tests.influx_server import Influx
 from twin_engine.clock import NS
 from twin_engine.errors import SinkError
 from twin_engine.ports import Block, BlockSpec
@@ -34,16 +34,10 @@ SHOW = ("strain", "odd.score")
 SECRET = "wrong-token-5f3a"  # noqa: S105 - one that opens nothing
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx]:
-    with influx_server(tmp_path_factory.mktemp("influx")) as found:
-        yield found
-
-
 @pytest.fixture
-def bucket(server: Influx, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Influx:
-    monkeypatch.setenv("INFLUX_TOKEN", server.token)
-    return server.fresh(request.node.name.partition("[")[0])
+def bucket(influx: Influx, unique: str, monkeypatch: pytest.MonkeyPatch) -> Influx:
+    monkeypatch.setenv("INFLUX_TOKEN", influx.token)
+    return influx.fresh(unique)
 
 
 def _uri(at: Influx, folder: Path, **options: str) -> str:

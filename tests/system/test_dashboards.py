@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams import open_sink, open_source
-from tests.influx_server import Influx, influx_server
+from tests.influx_server import Influx
 from twin_engine.cli import main
 from twin_engine.loader import catalogue, load
 from twin_engine.run import Run
@@ -120,26 +121,18 @@ class Stutter:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx]:
-    """Yield a server that runs of the engine have written to."""
+def filled(influx: Influx, tmp_path_factory: pytest.TempPathFactory) -> Influx:
+    """Return a bucket that runs of the engine have written to."""
     folder = tmp_path_factory.mktemp("dashboards")
-    with influx_server(folder) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INFLUX_TOKEN", server.token)
-        bucket = server.fresh("dashboards")
+    bucket = influx.fresh(f"dashboards-{secrets.token_hex(4)}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFLUX_TOKEN", bucket.token)
         for name, uri in SOURCES.items():
             twin = load(name)
             sink = open_sink(f"influx:{bucket.url}/{bucket.bucket}?org={bucket.org}&refused={folder}/refused.jsonl", show=tuple(twin.show))
-            run = Run(
-                twin,
-                Stutter(uri, name),
-                [sink],
-                assets=[ASSETS[name]],
-                state_dir=folder / name,
-                snapshot_every=0.1,
-            )
-            run()
-        assert not (folder / "refused.jsonl").exists()
-        yield bucket
+            Run(twin, Stutter(uri, name), [sink], assets=[ASSETS[name]], state_dir=folder / name, snapshot_every=0.1)()
+    assert not (folder / "refused.jsonl").exists()
+    return bucket
 
 
 def _answers(at: Influx, query: str, twin: str, window: str = "10s") -> list[dict[str, str]]:
