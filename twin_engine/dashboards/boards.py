@@ -11,7 +11,7 @@ from streams.influx_points import field_of
 from streams.moments import STATISTICS
 from twin_engine.dashboards.flux import ASSET, HEALTH, any_of, counted, events, listed, points, text, values_of, windowed
 from twin_engine.dashboards.panels import DATASOURCE, Built, lines, number, rows, scatter
-from twin_engine.graph import Graph, bind, resolve
+from twin_engine.graph import Graph, resolve
 from twin_engine.ports import BlockSpec, MarksSpec
 from twin_engine.twin import Twin
 
@@ -53,9 +53,9 @@ def fleet(twins: Sequence[Twin]) -> build.Dashboard:
     return board.with_panel(rows("Newest events", listed(names, COLUMNS), span=16))
 
 
-def asset(twin: Twin) -> build.Dashboard:
+def asset(graph: Graph) -> build.Dashboard:
     """Return what is kept of one asset, chosen by its name: each shown output, and its events."""
-    graph = bind(twin)
+    twin = graph.twin
     board = _board(f"Asset: {twin.name}", "asset", twin.name).with_variable(_asset_variable(twin))
     board.annotation(_annotations(twin))
     board.with_panel(lines("Events by kind", counted([twin.name], "kind", "stage", conditions=[ASSET]), span=24, bars=True))
@@ -96,12 +96,7 @@ def _annotations(twin: Twin) -> build.AnnotationQuery:
     return build.AnnotationQuery().name("Events").datasource(DATASOURCE).enable(enable=True).icon_color("red").target(target)
 
 
-def has_glitches(twin: Twin) -> bool:
-    """Whether a twin's events have a frequency and a signal-to-noise ratio."""
-    return any(_transients(bind(twin)))
-
-
-def _transients(graph: Graph) -> Iterator[str]:
+def transients(graph: Graph) -> Iterator[str]:
     """Yield the stages whose events have a frequency and a signal-to-noise ratio."""
     for node in graph.nodes:
         for spec in node.op.outputs.values():
@@ -109,10 +104,9 @@ def _transients(graph: Graph) -> Iterator[str]:
                 yield node.name
 
 
-def glitchgram(twin: Twin) -> build.Dashboard:
+def glitchgram(graph: Graph) -> build.Dashboard:
     """Return the transients of one asset in time and frequency, as in Omicron's pages: the louder, the larger and the redder."""
-    graph = bind(twin)
-    stages = any_of("stage", list(_transients(graph)))
+    twin, stages = graph.twin, any_of("stage", list(transients(graph)))
     found = f"{events([twin.name], stages, ASSET)}\n  |> filter(fn: (r) => exists r.snr and exists r.frequency)"
     shown = f'{found}\n  |> rename(columns: {{_time: "time"}})\n  |> keep(columns: ["time", "frequency", "snr", "bandwidth", "class"])'
     loudest = f'{shown}\n  |> sort(columns: ["snr"], desc: true)\n  |> limit(n: 50)'

@@ -12,6 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from twin_engine.dashboards import boards
 from twin_engine.dashboards.alerts import groups
 from twin_engine.dashboards.panels import DATASOURCE
+from twin_engine.graph import bind
 from twin_engine.twin import Twin
 
 FOLDER = "/var/lib/grafana/dashboards"
@@ -25,10 +26,10 @@ def files(twins: Sequence[Twin]) -> dict[str, str]:
     Address and token come from Grafana's environment: INFLUX_URL, INFLUX_ORG, INFLUX_BUCKET, INFLUX_TOKEN.
     """
     made = {boards.uid("fleet"): boards.fleet(twins), boards.uid("health"): boards.health()}
-    for twin in twins:
-        made[boards.uid("asset", twin.name)] = boards.asset(twin)
-        if boards.has_glitches(twin):
-            made[boards.uid("glitchgram", twin.name)] = boards.glitchgram(twin)
+    for graph in map(bind, twins):
+        made[boards.uid("asset", graph.twin.name)] = boards.asset(graph)
+        if any(boards.transients(graph)):
+            made[boards.uid("glitchgram", graph.twin.name)] = boards.glitchgram(graph)
     found = {f"dashboards/{name}.json": _json(board) for name, board in sorted(made.items())}
     source = {
         "name": "Twins", "uid": DATASOURCE.uid, "type": DATASOURCE.type_val, "access": "proxy", "url": "$INFLUX_URL", "isDefault": True,
