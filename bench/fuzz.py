@@ -13,6 +13,7 @@ import random
 import struct
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -216,6 +217,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", help="not used")
     said = parser.parse_args()
+    warnings.simplefilter("error")  # a warning is something unforeseen too
     results = []
     for name in said.codec or sorted(CODECS):
         results.append(fuzz(name, said.payloads, said.seed))

@@ -47,6 +47,7 @@ class Arrakis:
                 options.text, expected="channels=0=H1:STRAIN@16384,...", found="no channels", mend="Name index, channel and rate of each."
             )
 
+    @np.errstate(invalid="ignore")  # signalling NaNs, which are samples that are missing
     def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
         """See the module. Channels of one asset, time and length are one reading."""
         head, schema = schema_of(raw)

@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from streams.codecs.arrow_stream import batches, checked, is_number, schema_of, to_floats
+from streams.codecs.arrow_stream import batches, checked, is_number, keep, schema_of, to_floats
 from streams.codecs.base import Faults, RefusedError, named, pieces, utf8
 from streams.codecs.pattern import Pattern, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
 from twin_engine.ports import Float, Int
 from twin_engine.records import Reading, Reason, Record, Reject
-
-_LIMIT = 1 << 8  # layouts kept
 
 
 class _Layout(NamedTuple):
@@ -72,6 +70,7 @@ class Arrow:
         self._time = options.options.get("time", "time")
         self._layouts: dict[bytes, _Layout] = {}
 
+    @np.errstate(invalid="ignore")  # signalling NaNs, which are samples that are missing
     def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
         """See the module."""
         head, schema = schema_of(raw)
@@ -109,9 +108,7 @@ class Arrow:
         layout = _Layout(
             utf8((schema.metadata or {}).get(b"asset", b"")), time, columns, channels, said if any(said) else (), left, uniform
         )
-        if len(self._layouts) >= _LIMIT:
-            self._layouts.clear()
-        self._layouts[head] = layout
+        keep(self._layouts, head, layout)
         return layout
 
     def _when(self, column: pa.Array) -> Int:

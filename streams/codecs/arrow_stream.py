@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,18 @@ from streams.codecs.base import RefusedError
 from twin_engine.ports import Float
 from twin_engine.records import Reason
 
-_LIMIT = 1 << 8  # schemas kept
+_LIMIT, _LONGEST = 1 << 8, 1 << 17  # schemas kept, bytes of one
 _CONTINUATION = b"\xff\xff\xff\xff"
+T = TypeVar("T")
 _schemas: dict[bytes, pa.Schema] = {}
+
+
+def keep(known: dict[bytes, T], head: bytes, value: T) -> None:
+    """Keep what a schema's bytes mean, unless they are very long; begin anew where too many are kept."""
+    if len(known) >= _LIMIT:
+        known.clear()
+    if len(head) <= _LONGEST:
+        known[head] = value
 
 
 def schema_of(raw: bytes) -> tuple[bytes, pa.Schema]:
@@ -29,14 +38,12 @@ def schema_of(raw: bytes) -> tuple[bytes, pa.Schema]:
     if schema is None:
         try:
             schema = pa.ipc.read_schema(pa.py_buffer(head))
-            _ = schema.names  # text of the sender
+            _ = schema.names, schema.types  # the names may be no text, the types none that pyarrow has
         except UnicodeDecodeError as error:
             raise RefusedError(Reason.NOT_UTF8, f"schema: {error}") from None
-        except (pa.ArrowException, ValueError, OSError, TypeError) as error:
+        except (pa.ArrowException, ValueError, OSError, TypeError, KeyError) as error:
             raise RefusedError(Reason.MALFORMED, f"schema: {error}") from None
-        if len(_schemas) >= _LIMIT:
-            _schemas.clear()
-        _schemas[head] = schema
+        keep(_schemas, head, schema)
     return head, schema
 
 

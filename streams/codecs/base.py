@@ -13,8 +13,10 @@ from streams.gather import Gatherer
 from twin_engine.records import Reading, Reason, Record, Reject
 
 LIMIT = 1 << 20  # bytes of a message, as it came and unpacked
+MOST = 100_000  # metrics, records or lines of a message
 LONGEST_NAME = 512  # characters of an asset or a channel
 _LONGEST_DETAIL = 300
+_LONGEST_NUMBER = 400
 _NAMED = 3  # faults of one reason that a reject tells of; the others are counted
 _GZIP = b"\x1f\x8b"
 _empty, _INT64 = np.empty, np.dtype(np.int64)
@@ -125,11 +127,14 @@ class Faults:
 
     def __init__(self) -> None:
         self._details: dict[Reason, list[str]] = {}
+        self._counts: dict[Reason, int] = {}
         self._raws: dict[Reason, list[bytes]] = {}
 
     def add(self, reason: Reason, detail: str, raw: bytes | None = None) -> None:
         """Take a fault. raw: the part of the message that it concerns, where it stands alone (a line)."""
-        self._details.setdefault(reason, []).append(detail[:_LONGEST_DETAIL])
+        count = self._counts[reason] = self._counts.get(reason, 0) + 1
+        if count <= _NAMED:
+            self._details.setdefault(reason, []).append(detail[:_LONGEST_DETAIL])
         raws = self._raws.setdefault(reason, []) if raw is not None else []
         if raw is not None and raws[-1:] != [raw]:
             raws.append(raw)
@@ -138,9 +143,10 @@ class Faults:
         """Return them, with the whole message, or with the parts where those stand alone."""
         found: list[Reject] = []
         for reason, details in self._details.items():
-            more = f" (and {len(details) - _NAMED} more)" if len(details) > _NAMED else ""
+            count = self._counts[reason]
+            more = f" (and {count - _NAMED} more)" if count > _NAMED else ""
             raws = self._raws.get(reason)
-            detail = "; ".join(details[:_NAMED])[: _LONGEST_DETAIL - len(more)] + more
+            detail = "; ".join(details)[: _LONGEST_DETAIL - len(more)] + more
             found.append(refusal(record, reason, detail, b"\n".join(raws) if raws else None))
         return found
 
@@ -150,14 +156,25 @@ class Samples:
 
     def __init__(self) -> None:
         self._gathered: dict[str, Gatherer] = {}
+        self._only: tuple[str, int, str, str, float] | None = None  # the first, while it is alone
 
     def add(self, asset: str, time: int, channel: str, unit: str, value: float) -> None:
         """Take a sample; time in ns UTC."""
+        if not self._gathered:
+            if self._only is None:
+                self._only = asset, time, channel, unit, value
+                return
+            first = Gatherer(self._only[0])
+            first.add(*self._only[1:])
+            self._gathered[self._only[0]] = first
         gatherer = self._gathered.get(asset) or self._gathered.setdefault(asset, Gatherer(asset))
         gatherer.add(time, channel, unit, value)
 
     def readings(self, record: Record) -> list[Reading]:
         """Return them with the record's arrival and position."""
+        if self._only and not self._gathered:
+            asset, time, channel, unit, value = self._only
+            return [*single(asset, (channel,), time, value, unit, record)]
         return [
             Reading(r.asset, r.channels, r.times, r.values, record.position, record.arrival, r.units)
             for gatherer in self._gathered.values()
@@ -168,7 +185,7 @@ class Samples:
 def number(text: str) -> float:
     """Return a finite number from decimal text; raises RefusedError."""
     try:
-        if "_" in text or not text.isascii():  # which Python would read as numbers
+        if "_" in text or not text.isascii() or len(text) > _LONGEST_NUMBER:  # Python reads the first two as numbers
             raise ValueError(text)
         value = float(text)
     except ValueError:
@@ -176,6 +193,12 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise RefusedError(Reason.NOT_FINITE, f"{text[:40]!r} is not finite")
     return value
+
+
+def few(count: int, what: str) -> None:
+    """Raise RefusedError for more than MOST of what a message is made of: empty ones take next to no bytes, and as long as full ones."""
+    if count > MOST:
+        raise RefusedError(Reason.TOO_LARGE, f"{count} {what}; at most {MOST} are taken")
 
 
 def named(name: object, what: str) -> str:

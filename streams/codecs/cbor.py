@@ -6,7 +6,7 @@ import struct
 from decimal import Decimal
 from typing import Any
 
-from streams.codecs.base import RefusedError, utf8
+from streams.codecs.base import RefusedError, few, utf8
 from twin_engine.records import Reason
 
 _DEPTH = 8
@@ -99,6 +99,7 @@ class _Reader:
                     raise RefusedError(Reason.MALFORMED, "CBOR: a break where an item is due")
                 break
             items.append(item)
+            few(len(items) // 2, "pairs of CBOR items")
         return items
 
 

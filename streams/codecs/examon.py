@@ -18,7 +18,7 @@ from streams.uri import Uri
 from twin_engine.errors import InputError
 from twin_engine.records import Reading, Reason, Record, Reject
 
-_LIMIT = 1 << 18  # topics kept: a thousand nodes of a few hundred metrics
+_LIMIT = 1 << 17  # topics kept: a thousand nodes of a hundred metrics
 _PREFIX = "org/twin/cluster/twin"
 
 

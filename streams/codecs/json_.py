@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codecs.base import Faults, RefusedError, Samples, named, pieces, refusal, single, utf8
+from streams.codecs.base import Faults, RefusedError, Samples, few, named, pieces, refusal, single, utf8
 from streams.codecs.pattern import Pattern, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
@@ -40,7 +40,8 @@ class Json:
         )
         fields: Any = [("value", float), ("ts", int | float | str | None, None), ("unit", str, ""), ("asset", str, "")]
         rename = {"ts": self._time, "value": self._value, "asset": self._asset}
-        self._decode = msgspec.json.Decoder(msgspec.defstruct("Sample", fields, rename=rename)).decode
+        kind: Any = msgspec.defstruct("Sample", fields, rename=rename)
+        self._decode, self._decode_series = msgspec.json.Decoder(kind).decode, msgspec.json.Decoder(list[kind]).decode
         self._rest = {self._time, self._asset, "unit", "units", "channel", "values"}
 
     def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
@@ -57,6 +58,8 @@ class Json:
                 value, unit, asset = sample.value, sample.unit, asset or named(sample.asset, "asset")
                 if sample.ts is not None:
                     ns = self._times.one(sample.ts)
+            elif raw[:1] == b"[":
+                return self._series(raw, record, asset, channels) or self._any(raw, record, asset, channels[0])
             else:
                 value = _number(raw)
         except _BAD:
@@ -66,6 +69,19 @@ class Json:
         if ns <= 0:
             return [refusal(record, Reason.MALFORMED, _TIMELESS)]
         return single(asset or named("", "asset"), channels, ns, value, unit, record)
+
+    def _series(self, raw: bytes, record: Record, asset: str, channels: tuple[str, ...]) -> Sequence[Reading]:
+        """Return an array of samples of one channel and unit by the short way, or nothing where one of them is not as it should be."""
+        try:
+            found: Any = self._decode_series(raw)
+            times = self._times.many([sample.ts for sample in found])
+        except (*_BAD, ValueError):
+            return ()
+        units = {sample.unit for sample in found}
+        if len(units) != 1 or not asset:
+            return ()
+        values = np.array([[sample.value for sample in found]])
+        return (Reading(asset, channels, times, values, record.position, record.arrival, tuple(filter(None, units))),)
 
     def _any(self, raw: bytes, record: Record, asset: str, channel: str) -> Sequence[Reading | Reject]:
         """Return what any of the forms says."""
@@ -77,6 +93,7 @@ class Json:
             return [*self._object(found, record, asset, channel, faults), *faults.rejects(record)]
         if not isinstance(found, list):
             raise RefusedError(Reason.MALFORMED, "neither an object nor an array of objects" + (", nor a number" if channel else ""))
+        few(len(found), "objects")
         samples = Samples()
         for i, entry in enumerate(found):
             if not isinstance(entry, dict):

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from streams.codecs.base import LONGEST_NAME, Faults, RefusedError, Samples, named, number, pieces, utf8
+from streams.codecs.base import LONGEST_NAME, Faults, RefusedError, Samples, few, named, number, pieces, utf8
 from streams.codecs.pattern import Pattern, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
@@ -45,6 +45,7 @@ class LineProtocol:
         """See the module."""
         asset, _ = self._topics.known.get(record.subject) or self._topics.find(record.subject)
         samples, faults = Samples(), Faults()
+        few(raw.count(b"\n"), "lines")
         for line in raw.split(b"\n"):
             if not line.strip() or line.startswith(b"#"):
                 continue

@@ -22,7 +22,10 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """
     place, end = 0, len(data)
     while place < end:
-        key, place = _varint(data, place)
+        key = data[place]
+        place += 1
+        if key > 0x7F:  # most are one byte
+            key, place = _varint(data, place - 1)
         number, wire = key >> 3, key & 7
         if not number:
             raise RefusedError(Reason.MALFORMED, "a field without a number")

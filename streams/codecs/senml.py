@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from streams.codecs import cbor
-from streams.codecs.base import Faults, RefusedError, Samples, named, pieces
+from streams.codecs.base import Faults, RefusedError, Samples, few, named, pieces
 from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import END, exact
 from streams.uri import Uri
@@ -145,6 +145,7 @@ def _pack(raw: bytes) -> list[dict[Any, Any]]:
             raise RefusedError(reason, str(error)) from None
     if not isinstance(pack, list) or not all(isinstance(entry, dict) for entry in pack):
         raise RefusedError(Reason.MALFORMED, "not an array of records")
+    few(len(pack), "records")
     return [{_LABELS.get(key, key) if type(key) is int else key: value for key, value in entry.items()} for entry in pack]
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from streams.codecs.base import Faults, RefusedError, named, utf8
+from streams.codecs.base import Faults, RefusedError, few, named, utf8
 from streams.codecs.protobuf import BYTES, FIXED32, FIXED64, VARINT, chunk, double, fields, varint
 from twin_engine.records import Reason
 
@@ -44,17 +44,19 @@ class Payload(NamedTuple):
 
 def read_payload(raw: bytes, faults: Faults) -> Payload:
     """Return a payload; raises RefusedError where its frame is broken. A metric that cannot be read is a fault of its own."""
-    timestamp, seq, metrics = None, 0, list[Metric]()
+    timestamp, seq, count, metrics = None, 0, 0, list[Metric]()
     for number, wire, value in fields(raw):
         if number == 1 and wire == VARINT and isinstance(value, int):
             timestamp = value
         elif number == 3 and wire == VARINT and isinstance(value, int):
             seq = value
         elif number == 2 and isinstance(value, bytes) and wire == BYTES:
+            count += 1
+            few(count, "metrics")
             try:
                 metrics.append(_metric(value))
             except RefusedError as error:
-                faults.add(error.reason, f"metric {len(metrics)}: {error}")
+                faults.add(error.reason, f"metric {count}: {error}")
         elif number <= 3:
             raise RefusedError(Reason.MALFORMED, f"field {number} of wire type {wire}")
     if seq > 255:

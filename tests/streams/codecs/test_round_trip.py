@@ -59,7 +59,7 @@ def test_arrakis(name: str, second: int, count: int) -> None:
 
 
 def test_large_readings_are_cut() -> None:
-    n = 200_000
+    n = 50_000
     reading = Reading("a", ("x", "y"), NOW + np.arange(n) * 10**6, np.random.default_rng(0).normal(size=(2, n)))
     for name in ("arrow", "json", "senml"):
         assert there_and_back(open_codec(name, "{asset}"), reading) == samples([reading]), name
@@ -84,6 +84,19 @@ def test_what_no_codec_takes(name: str) -> None:
     if name not in {"sparkplug", "line_protocol"}:  # whose empty message says nothing
         assert reason(codec, b"", topic) == Reason.MALFORMED
     json.dumps(codec.memory)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "raw"),
+    [
+        ("json", "t", b"[" + b"{}," * 100_001 + b"{}]"),
+        ("line_protocol", "t", b"\n" * 100_001),
+        ("senml", "t", b"\x9f" + b"\xa0" * 100_001 + b"\xff"),
+        ("sparkplug", "spBv1.0/g/NDATA/e", b"\x12\x00" * 100_001),
+    ],
+)
+def test_floods_of_nothing(name: str, topic: str, raw: bytes) -> None:
+    assert reason(open_codec(name), raw, topic) == Reason.TOO_LARGE
 
 
 def test_gzip_is_unpacked() -> None:
