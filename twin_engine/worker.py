@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.codecs import open_codec
@@ -34,7 +34,7 @@ class WorkerConfig:
     """What a worker does.
 
     assets: all of the twin, over all partitions. codec, pattern, options: of the input (see ``streams.codecs.open_codec``; the subject is
-    the record's key). snapshot_every, session: seconds. member: of static membership. retention: hours that outputs stay in Kafka.
+    the record's key). snapshot_every: seconds. retention: hours that outputs stay in Kafka. replication: of the topics it makes.
     """
 
     app: str
@@ -42,11 +42,8 @@ class WorkerConfig:
     assets: Sequence[str]
     codec: str = "arrow"
     pattern: str = "{asset}"
-    options: dict[str, str] = field(default_factory=dict[str, str])
-    runtime: str = "faust"
-    member: str = ""
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
     snapshot_every: float = 10.0
-    session: float = 10.0
     retention: float = 24.0
     replication: int = 1
 

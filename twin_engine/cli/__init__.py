@@ -81,6 +81,27 @@ def demo(duration: For = None) -> None:
 
 
 @app.command()
+def worker(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+) -> None:
+    """Work on partitions of a twin's input in Kafka. SIGTERM saves everything, then ends."""
+    from twin_engine.deploy import work
+
+    work(config)
+
+
+@app.command()
+def sink(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of its [sinks].")],
+) -> None:
+    """Deliver a twin's updates from Kafka into a sink."""
+    from twin_engine.deploy import deliver
+
+    deliver(config, name)
+
+
+@app.command()
 def twins() -> None:
     """List the catalogue."""
     from twin_engine.cli.report import table

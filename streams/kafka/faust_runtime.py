@@ -1,0 +1,105 @@
+"""The runtime over Faust: an agent over raw bytes that never acknowledges.
+
+Faust acknowledges what an agent raised on, and commits past what is still worked on. So here nothing is acknowledged: the group's offset is
+moved by the snapshot's transaction alone, and Faust begins there after each rebalance. A partition is taken over when its first records
+come; what Faust hands out again is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+
+from streams.kafka.client import Kafka
+from streams.kafka.runtime import Handler
+from twin_engine.records import Record
+
+_WITHIN = 0.02  # seconds that a batch may grow
+_TICK = 0.05
+
+
+class FaustRuntime:
+    """A Faust app with one agent, run inside the worker's loop. Its web server is off, and nothing of its own is stored.
+
+    member, session: as the plain runtime's.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, group: str, *, member: str = "", session: float = 10.0, batch: int = 5000) -> None:
+        self._batch = batch
+        self._stop = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._failure: BaseException | None = None
+        self._open: set[int] = set()
+        self.app = faust.App(
+            group, broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")], broker_credentials=_credentials(kafka),
+            store="memory://", web_enabled=False, topic_disable_leader=True, topic_allow_declare=False, autodiscover=False,
+            value_serializer="raw", key_serializer="raw", broker_session_timeout=session, broker_heartbeat_interval=session * 0.3,
+            consumer_auto_offset_reset="earliest", consumer_group_instance_id=member or None, stream_wait_empty=False,
+            stream_buffer_maxsize=batch, broker_commit_every=1 << 30, broker_commit_interval=3600.0, stream_processing_timeout=3600.0,
+        )  # fmt: skip
+        self._topic = self.app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    def stop(self) -> None:
+        """Ask ``run`` to end."""
+        self._stop.set()
+
+    async def run(self, handler: Handler) -> None:
+        """Read until ``stop``."""
+        self.app.agent(self._topic, concurrency=1)(lambda stream: self._take(stream, handler))
+
+        async def revoked(_: Any, revoked: Any, **__: Any) -> None:
+            async with self._lock:
+                gone = [place.partition for place in revoked if place.topic == self._topic.get_topic_name()]
+                self._open -= set(gone)
+                await handler.revoked(gone)
+
+        signal: Any = self.app.on_partitions_revoked  # its handlers are awaited
+        signal.connect(revoked, weak=False)
+        self.app.finalize()
+        await self.app.start()
+        try:
+            while not self._stop.is_set() and self._failure is None:
+                async with self._lock:
+                    await handler.tick()
+                await asyncio.sleep(_TICK)
+            if self._failure is not None:
+                raise self._failure
+            async with self._lock:
+                await handler.revoked(sorted(self._open))
+        finally:
+            self._stop.set()
+            await self.app.stop()
+
+    async def _take(self, stream: Any, handler: Handler) -> None:
+        """Hand batches over. No exception leaves: Faust would acknowledge; the loop of ``run`` raises it."""
+        async for events in stream.noack().noack_take(self._batch, within=_WITHIN):
+            if self._stop.is_set() or self._failure is not None:
+                continue
+            records: dict[int, list[Record]] = defaultdict(list)
+            for event in events:
+                records[event.message.partition].append(_record(event.message))
+            try:
+                async with self._lock:
+                    for partition, batch in records.items():
+                        if partition not in self._open:
+                            await handler.assigned([partition])
+                            self._open.add(partition)
+                        await handler.take(partition, batch)
+            except BaseException as error:  # noqa: BLE001 - raised by the loop of run
+                self._failure = error
+
+
+def _record(message: Any) -> Record:
+    headers = dict(message.headers) if message.headers else {}
+    key = message.key.decode(errors="replace") if message.key else ""
+    return Record(message.value or b"", key, message.topic, message.offset, int(message.timestamp * 1000) * 1_000_000, headers)
+
+
+def _credentials(kafka: Kafka) -> Any:
+    if kafka.user:
+        return SASLCredentials(username=kafka.user, password=kafka.password, ssl_context=kafka.context(), mechanism=kafka.mechanism)
+    return SSLCredentials(context=kafka.context()) if kafka.tls else None

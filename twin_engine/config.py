@@ -1,0 +1,154 @@
+"""The configuration of a service: a TOML file, over which the environment wins (``TWIN_ENGINE__KAFKA__BOOTSTRAP=...``).
+
+Unknown keys are refused with the nearest known one. Secrets are not in the file: ``password_env`` and ``password_file`` say where they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from streams.kafka.client import Kafka
+from twin_engine.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSection(_Section):
+    """Where the cluster is. See ``streams.kafka.client.Kafka``."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    user: str = ""
+    password_env: str = ""
+    password_file: Path | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def cluster(self) -> Kafka:
+        """Return the cluster with its password; raises InputError where that is not to be had."""
+        password = secret("kafka.password", self.password_env, self.password_file) if self.user else ""
+        return Kafka(self.bootstrap, self.user, password, self.mechanism, self.tls, self.ca, self.cert, self.key)
+
+
+class InputSection(_Section):
+    """What comes in. See ``streams.codecs.open_codec``; the subject of a record is its key."""
+
+    topic: str = ""
+    codec: str = "arrow"
+    pattern: str = "{asset}"
+    options: dict[str, str] = Field(default_factory=dict)
+    partitions: int = Field(default=0, ge=0, description="create the topic with so many where it is not there (0: do not)")
+
+
+class WorkerSection(_Section):
+    """How a worker works. seconds: snapshot_every, session; hours: retention of outputs in Kafka."""
+
+    runtime: Literal["faust", "aiokafka"] = "faust"
+    member: str = ""
+    snapshot_every: float = Field(default=10.0, gt=0)
+    session: float = Field(default=10.0, ge=6)
+    retention: float = Field(default=24.0, gt=0)
+    replication: int = Field(default=1, ge=1)
+
+
+class SinkSection(_Section):
+    """A sink by its address. state: a file that keeps the position of one that cannot overwrite."""
+
+    to: str
+    state: Path | None = None
+
+
+class MetricsSection(_Section):
+    """Where ``/metrics``, ``/livez`` and ``/readyz`` are served (port 0: nowhere)."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+
+
+class LogSection(_Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Config(BaseSettings):
+    """All of it. assets: names and ranges (``turbine-[001-100]``); assets_file: one a line."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="TWIN_ENGINE__", env_nested_delimiter="__")
+
+    twin: str
+    app: str = "twin-engine"
+    assets: tuple[str, ...] = ()
+    assets_file: Path | None = None
+    kafka: KafkaSection = KafkaSection()
+    input: InputSection = InputSection()
+    worker: WorkerSection = WorkerSection()
+    sinks: dict[str, SinkSection] = Field(default_factory=dict)
+    metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def read_config(path: Path) -> Config:
+    """Return the configuration of a file and the environment; raises InputError that names the key."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(str(path), expected="a TOML file", found=str(error), mend="Check the path and the line.") from None
+    try:
+        return Config(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = sorted(_keys(Config))
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
+            mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+            raise InputError(f"{path}, key {key!r}", expected="a known key", found=key, mend=mend) from None
+        raise InputError(f"{path}, key {key!r}", expected=first["msg"], found=repr(first["input"]), mend="Mend the value.") from None
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name, about in model.model_fields.items():
+        kind: Any = about.annotation
+        inner: type[BaseModel] | None = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        found += _keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return found
+
+
+def secret(name: str, env: str, file: Path | None) -> str:
+    """Return a secret from a variable of the environment or from a file; raises InputError that names neither's content."""
+    if env and env in os.environ:
+        return os.environ[env]
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InputError(f"{name}_file", expected="a file that can be read", found=str(error), mend="Check path and rights.") from None
+    found = f"the variable {env} unset" if env else "neither"
+    raise InputError(name, expected=f"{name}_env or {name}_file", found=found, mend="Say where the secret is.")

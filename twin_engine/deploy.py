@@ -1,0 +1,87 @@
+"""What ``twin-engine worker`` and ``twin-engine sink`` do: a configuration put to work until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import streams
+from streams.kafka.topics import Names, ensure
+from streams.kafka.updates import Updates
+from twin_engine.assets import expand
+from twin_engine.config import Config, read_config
+from twin_engine.delivery import Delivery
+from twin_engine.errors import InputError
+from twin_engine.loader import load
+from twin_engine.twin import Twin
+from twin_engine.worker import Worker, WorkerConfig
+
+log = logging.getLogger("twin_engine")
+
+
+def worker_of(config: Config, twin: Twin, assets: list[str]) -> Worker:
+    """Return the worker that a configuration describes."""
+    kafka, given, how = config.kafka.cluster(), config.input, config.worker
+    settings = WorkerConfig(
+        config.app, given.topic, assets, given.codec, given.pattern, given.options, how.snapshot_every, how.retention, how.replication
+    )
+
+    def runtime() -> Any:
+        if how.runtime == "faust":
+            from streams.kafka.faust_runtime import FaustRuntime as Kind  # noqa: PLC0415 - it takes a second
+        else:
+            from streams.kafka.runtime import AiokafkaRuntime as Kind  # noqa: PLC0415
+        return Kind(kafka, given.topic, config.app, member=how.member, session=how.session)
+
+    return Worker(twin, kafka, settings, runtime)
+
+
+def delivery_of(config: Config, twin: Twin, name: str) -> Delivery:
+    """Return the delivery into one of the sinks of a configuration; raises InputError where there is none of that name."""
+    section = config.sinks.get(name)
+    if section is None:
+        raise InputError(
+            "sinks", expected=f"a section [sinks.{name}]", found=", ".join(config.sinks) or "none", mend="Add it, or name another."
+        )
+    names = Names(config.app, twin.name)
+    updates = Updates(config.kafka.cluster(), names.of("updates"), f"{config.app}.sink.{name}")
+    return Delivery(updates, streams.open_sink(section.to, show=tuple(twin.show)), state=section.state)
+
+
+def work(path: Path) -> None:
+    """Run a worker until it is told to end: it saves everything first."""
+    config = read_config(path)
+    twin = load(config.twin)
+
+    async def main() -> None:
+        worker = worker_of(config, twin, expand(config.assets, config.assets_file))
+        if config.input.partitions:
+            times = {"message.timestamp.type": "LogAppendTime"}
+            await ensure(config.kafka.cluster(), {config.input.topic: times}, config.input.partitions, config.worker.replication)
+        await _until_told(worker.stop, worker.run())
+
+    asyncio.run(main())
+
+
+def deliver(path: Path, name: str) -> None:
+    """Run a delivery until it is told to end."""
+    config = read_config(path)
+    twin = load(config.twin)
+
+    async def main() -> None:
+        delivery = delivery_of(config, twin, name)
+        await _until_told(delivery.stop, delivery.run())
+
+    asyncio.run(main())
+
+
+async def _until_told(stop: Callable[[], None], job: Coroutine[Any, Any, None]) -> None:
+    """Run a job; SIGTERM and Ctrl-C stop it in order."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await job
