@@ -51,6 +51,7 @@ def batches(raw: bytes, head: bytes, schema: pa.Schema) -> Iterator[pa.RecordBat
     """Yield the record batches that follow a schema; raises RefusedError."""
     reader = pa.BufferReader(pa.py_buffer(raw))
     reader.seek(len(head))
+    count = 0
     while reader.tell() < len(raw):
         try:
             message = pa.ipc.read_message(reader)
@@ -60,10 +61,13 @@ def batches(raw: bytes, head: bytes, schema: pa.Schema) -> Iterator[pa.RecordBat
                 raise RefusedError(Reason.MALFORMED, "compressed buffers; compress the whole message with gzip, or let the broker do it")
             batch = pa.ipc.read_record_batch(message, schema)
         except EOFError:
-            return  # the end of the stream, as marked
+            break  # the end of the stream, as marked
         except (pa.ArrowException, ValueError, OSError, TypeError, struct.error) as error:
             raise RefusedError(Reason.MALFORMED, f"record batch: {error}") from None
+        count += 1
         yield batch
+    if not count:
+        raise RefusedError(Reason.MALFORMED, "no record batch behind the schema")
 
 
 def _compressed(metadata: pa.Buffer) -> bool:

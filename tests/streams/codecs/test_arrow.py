@@ -66,6 +66,7 @@ def test_a_stream_of_two_batches_is_two_readings() -> None:
         stream({"time": pa.array([1]), "x": pa.array(["a"]).dictionary_encode()}),
         stream({"time": pa.array([1]), "x": pa.array([1.0])}, compression="zstd"),
         stream({"time": pa.array([1]), "x": pa.array([1.0])})[:-60],
+        stream({"time": pa.array([1]), "x": pa.array([1.0])}, batches=0),
     ],
 )
 def test_what_is_wrong(raw: bytes) -> None:
