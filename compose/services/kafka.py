@@ -114,7 +114,7 @@ def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
     properties.write_text(text)
     (folder / "log4j2.properties").write_text(_LOGGING)
     identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    form = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties), *users]
+    form = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties), *users]
     tool(program.line(form, folder), seconds=120, doing=program.source)
     arguments = ["-Xmx512m", f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "kafka.Kafka", str(properties)]
     env = {"KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
