@@ -84,9 +84,7 @@ def _output(twin: str, key: str, spec: BlockSpec, channels: Sequence[str]) -> It
 
 def _asset_variable(twin: Twin) -> build.QueryVariable:
     query = values_of(twin.name, "asset")
-    variable = (
-        build.QueryVariable("asset").label("Asset").datasource(DATASOURCE).query({"query": query, "refId": "asset"}).definition(query)
-    )
+    variable = build.QueryVariable("asset").label("Asset").datasource(DATASOURCE).query({"query": query, "refId": "asset"})
     return variable.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.ALPHABETICAL_ASC)
 
 
