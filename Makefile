@@ -49,11 +49,11 @@ $(DONE)/core: $(SPEC) | $(BIN)/uv
 	@mkdir -p $(DONE) && touch $@
 
 $(DONE)/dev: $(SPEC) | $(BIN)/uv
-	$(UV) -e '.[gw]' --group dev
+	$(UV) -e '.[gw,history,influx,kafka,mqtt,service]' --group dev
 	@mkdir -p $(DONE) && touch $@ $(DONE)/core
 
 $(DONE)/bench: $(SPEC) | $(BIN)/uv
-	$(UV) -e '.[gw]' --group dev --group bench
+	$(UV) -e '.[gw,history,influx,kafka,mqtt,service]' --group dev --group bench
 	@mkdir -p $(DONE) && touch $@ $(DONE)/dev $(DONE)/core
 
 $(DONE)/all: $(SPEC) | $(BIN)/uv
