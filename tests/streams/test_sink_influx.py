@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,8 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from compose.services import Missing, Server
+from compose.services.certificates import authority
 from streams import open_sink
 from streams.spool import Spool
 from tests.influx_server import Influx
@@ -257,7 +260,68 @@ def test_a_connection_that_broke_is_opened_again(flaky: Influx, tmp_path: Path, 
     assert b"odd" in b"".join(_Flaky.got)
 
 
+def test_https_is_verified(flaky: Influx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFLUX_TOKEN", "x")
+    try:
+        paths = authority(tmp_path / "tls", server="127.0.0.1", client="nobody")
+    except Missing as reason:
+        pytest.skip(str(reason))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(paths["server_certificate"], paths["server_key"])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Flaky) as listening:
+        listening.daemon_threads = True
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            at = replace(flaky, url=f"https://127.0.0.1:{listening.server_port}")
+            with pytest.raises(SinkError, match="certificate verify failed"):
+                open_sink(_uri(at, tmp_path)).open(None)
+            with pytest.raises(SinkError, match="certificates"):
+                open_sink(_uri(at, tmp_path, ca=str(tmp_path / "none.pem")))
+            sink = open_sink(_uri(at, tmp_path, ca=paths["ca"]), show=SHOW)
+            sink.open(None)
+            sink.write(_update(0))
+            sink.flush()
+            sink.close()
+        finally:
+            listening.shutdown()
+            thread.join()
+    assert b"odd" in b"".join(_Flaky.got)
+
+
 def test_no_server_is_a_sink_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFLUX_TOKEN", "x")
     with pytest.raises(SinkError, match="Start it"):
         open_sink(_uri(Influx("http://127.0.0.1:9", "x", "o", "b"), tmp_path)).open(None)
+
+
+def test_a_server_that_is_killed_loses_nothing(own_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while updates are on their way, some refused in part, it has in the end what an undisturbed one has, in the same points."""
+    server = own_server("influx")
+    at = Influx(*server.env.values())
+    monkeypatch.setenv("INFLUX_TOKEN", at.token)
+    quiet, broken = at.fresh("quiet"), at.fresh("broken")
+    updates = [_update(k, [_event(k, r) for r in range(3)] + ([_event(k, 0, start=2**63 - 1)] if k % 5 == 2 else [])) for k in range(20)]
+    for place in (quiet, broken):
+        folder = tmp_path / place.bucket
+        sink = Spool(open_sink(_uri(place, folder), show=SHOW), folder / "spool", show=SHOW, retry=0.0)
+        sink.open(None)
+        for k, update in enumerate(updates):
+            if place is broken and k == 7:
+                server.kill()
+            if place is broken and k == 14:
+                assert sink.down
+                server.run()
+            sink.write(update)
+            if k % 2:
+                sink.flush()
+        sink.flush()
+        assert not sink.down
+        sink.close()
+    first, second = (_rows(place, 'r._measurement == "t"') for place in (quiet, broken))
+    assert len(first) > 500
+    assert first == second
+    kept = [[line.split('"raw":')[1] for line in (tmp_path / p.bucket / "refused.jsonl").read_text().splitlines()] for p in (quiet, broken)]
+    assert len(kept[0]) == 4
+    assert kept[0] == kept[1]
