@@ -11,9 +11,11 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +26,7 @@ from twin_engine.records import Position, Sink
 
 RETRY = 1.0  # seconds between attempts at a sink that fails
 log = logging.getLogger("twin_engine.delivery")
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,14 +55,18 @@ class Delivery:
         self._position: Position = kept.sink if kept else None
         self._offsets: dict[int, int] = {int(k): v for k, v in kept.offsets.items()} if kept else {}
         self._stop = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "sink")  # a sink lives in one thread
 
     def stop(self) -> None:
         """Finish the batch at hand and end."""
         self._stop.set()
 
+    async def _in_thread(self, call: Callable[..., T], *given: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
+
     async def run(self) -> None:
         """Deliver until ``stop``; raises SinkError where the sink cannot be opened at the very beginning."""
-        await asyncio.to_thread(self._sink.open, self._position)
+        await self._in_thread(self._sink.open, self._position)
         await self._updates.open(self._offsets)
         try:
             while not self._stop.is_set():
@@ -70,7 +77,7 @@ class Delivery:
                     await asyncio.sleep(self._retry)
         finally:
             await self._updates.close()
-            await asyncio.to_thread(self._sink.close)
+            await self._in_thread(self._sink.close)
 
     async def _step(self) -> None:
         batch = await self._updates.batch()
@@ -78,7 +85,7 @@ class Delivery:
             return
         self.stats.unreadable += batch.unreadable
         try:
-            self._position = await asyncio.to_thread(self._write, batch)
+            self._position = await self._in_thread(self._write, batch)
         except SinkError as error:
             log.warning("the sink fails, what it misses stays in Kafka: %s", error)
             self.stats.failures += 1
@@ -102,7 +109,7 @@ class Delivery:
         while not self._stop.is_set():
             await asyncio.sleep(self._retry)
             try:
-                await asyncio.to_thread(self._reopen)
+                await self._in_thread(self._reopen)
             except SinkError as error:
                 log.info("the sink still fails: %s", error)
             else:
