@@ -40,7 +40,7 @@ class Moments:
 
     def take(self, block: Block) -> Iterator[Summary]:
         """Take a block and yield the intervals that it ends."""
-        if len(block.rows) and (last := int(block.rows[-1])) >= len(self._number):
+        if len(block.rows) and (last := int(block.rows.max())) >= len(self._number):
             self._grow(last + 1)
         for start in np.unique(block.start):
             mine = np.flatnonzero(block.start == start)

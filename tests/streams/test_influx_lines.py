@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from streams.influx_http import RefusedError
 from streams.influx_lines import Batch, batches, head, name, string
+from streams.influx_points import Points
 from streams.influx_sender import Sender
 from streams.moments import Moments
 from twin_engine.clock import NS
 from twin_engine.errors import SinkError
-from twin_engine.ports import Block
+from twin_engine.ports import Block, BlockSpec
+from twin_engine.records import Update
 
 _CUT = re.compile(r"(?<!\\) ")
 
@@ -171,3 +173,29 @@ def test_batches_go_together_up_to_the_limit() -> None:
     assert target.taken == [b"m x=1 %d" % i for i in range(30_000)]
     assert max(target.sizes) <= 5000
     sender.close()
+
+
+def test_fleets_of_one_twin_share_a_sink() -> None:
+    """Updates of two partitions, each with rows of its own, give the lines that one fleet of all assets gives."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((4, 1, 64))
+    specs = {"fast": BlockSpec(Fraction(16), ("h",)), "slow": BlockSpec(Fraction(1), ("h",))}
+    names = ["a", "b", "c", "d"]
+
+    def lines(fleets: list[list[int]]) -> list[bytes]:
+        points = Points(("fast", "slow"), "", Fraction(10), Fraction(1))
+        found: list[bytes] = []
+        for first in range(0, 64, 8):
+            for fleet in fleets:
+                n = len(fleet)
+                block = Block(x[fleet, :, first : first + 8], np.ones((n, 1, 8), bool), np.arange(n), np.full(n, first))
+                update = Update("t", [names[i] for i in fleet], {"fast": block, "slow": block}, specs)
+                found += [line for batch in points.of(update) for line in batch.data.splitlines()]
+                saved = json.loads(json.dumps(points.document()))
+        found += [line for batch in points.standing() for line in batch.data.splitlines()]
+        again = Points(("fast", "slow"), "", Fraction(10), Fraction(1))
+        again.restore(saved)
+        assert sorted(map(str, again.document())) == sorted(map(str, saved))
+        return sorted(found)
+
+    assert lines([[0, 1, 2, 3]]) == lines([[0, 2], [3, 1]])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from compose.services import Missing, Server
-from compose.services.certificates import authority
+from compose.services.certificates import throw_away
 from streams import open_sink
 from streams.spool import Spool
 from tests.influx_server import Influx
@@ -263,7 +263,7 @@ def test_a_connection_that_broke_is_opened_again(flaky: Influx, tmp_path: Path, 
 def test_https_is_verified(flaky: Influx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFLUX_TOKEN", "x")
     try:
-        paths = authority(tmp_path / "tls", server="127.0.0.1", client="nobody")
+        paths = throw_away(tmp_path / "tls", host="127.0.0.1", client="nobody")
     except Missing as reason:
         pytest.skip(str(reason))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
