@@ -99,6 +99,9 @@ class Arrow:
         if names.count(self._time) != 1 or len(set(names)) < len(names):
             raise RefusedError(Reason.MALFORMED, f"no column {self._time!r}, or two columns of one name")
         time = names.index(self._time)
+        kind = schema.field(time).type
+        if not (pa.types.is_timestamp(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise RefusedError(Reason.MALFORMED, f"times as {kind}")
         rest = [i for i in range(len(names)) if i != time]
         columns = tuple(i for i in rest if names[i] and is_number(schema.field(i).type))
         said = tuple(units[i] for i in columns)
@@ -113,12 +116,9 @@ class Arrow:
 
     def _when(self, column: pa.Array) -> Int:
         """Return times in ns UTC; raises RefusedError."""
-        kind = column.type
         times = self._times
-        if pa.types.is_timestamp(kind):
-            times, column = self._stamps[kind.unit], column.view(pa.int64())
-        elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise RefusedError(Reason.MALFORMED, f"times as {kind}")
+        if pa.types.is_timestamp(column.type):
+            times, column = self._stamps[column.type.unit], column.view(pa.int64())
         if column.null_count:
             raise RefusedError(Reason.MALFORMED, "a time that is null")
         try:

@@ -84,7 +84,10 @@ class LineProtocol:
 
     def _learn(self, head: str) -> tuple[str, Mapping[str, str]]:
         """Return the asset (or ``""``) and the tags of a series, with its measurement; raises RefusedError."""
-        measurement, *pairs = _PART.findall(head)
+        parts = _PART.findall(head)
+        if ",".join(parts) != head:
+            raise RefusedError(Reason.MALFORMED, f"{head[:40]!r} is not measurement,key=value,...")
+        measurement, *pairs = parts
         tags = {"measurement": _plain(measurement)}
         for pair in pairs:
             key, equals, value = _cut(pair)

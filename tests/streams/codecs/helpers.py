@@ -59,6 +59,13 @@ def decoded(codec: Codec, raw: bytes, subject: str = "", arrival: int = NOW) -> 
     return items
 
 
+def told(codec: Codec, raw: bytes, subject: str = "") -> str:
+    """The detail of the only thing that is said."""
+    (item,) = decoded(codec, raw, subject)
+    assert isinstance(item, Reject), item
+    return item.detail
+
+
 def reason(codec: Codec, raw: bytes, subject: str = "", arrival: int = NOW) -> Reason:
     """The reason of the only thing that is said."""
     (item,) = decoded(codec, raw, subject, arrival)

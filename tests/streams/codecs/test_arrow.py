@@ -117,3 +117,12 @@ def test_arrakis() -> None:
 def test_what_is_wrong_in_arrakis(columns: dict[str, pa.Array]) -> None:
     codec = open_codec("arrakis", "arrakis", {"channels": "0=H1:h@64"})
     assert reason(codec, stream(columns), "arrakis") == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("last", [10, -1, 2**31 - 1, 3])
+def test_offsets_of_lists_that_lie(last: int) -> None:
+    raw = stream(ROWS)
+    offsets = np.array([0, 2, 6, 7, 9], "<i4").tobytes()
+    assert raw.count(offsets) == 1
+    lie = raw.replace(offsets, np.array([0, 2, 6, 7, last], "<i4").tobytes())
+    assert reason(open_codec("arrakis", "arrakis", {"channels": "4=H1:h@64"}), lie, "arrakis") == Reason.MALFORMED

@@ -111,6 +111,7 @@ def test_topics_go_before_names() -> None:
         (bytes.fromhex("81" * 20 + "00"), Reason.MALFORMED),
         (bytes.fromhex("9bffffffffffffffff"), Reason.MALFORMED),
         (bytes.fromhex("80ff"), Reason.MALFORMED),
+        (bytes.fromhex("81a200616102c4821a7fffffff01"), Reason.MALFORMED),  # a decimal fraction of ten to the two thousand millions
     ],
 )
 def test_what_is_wrong(raw: bytes, expected: Reason) -> None:

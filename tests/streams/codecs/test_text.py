@@ -45,6 +45,8 @@ def test_line_protocol(raw: bytes, expected: object) -> None:
         (b"m,id=a x", Reason.MALFORMED),
         (b"m,id=a x=", Reason.MALFORMED),
         (b"m,id= x=1", Reason.MALFORMED),
+        (b", x=1", Reason.MALFORMED),
+        (b"m,,id=a x=1", Reason.MALFORMED),
         (b"m,b=a x=1", Reason.MALFORMED),
         (b"m,id=a x=1_0", Reason.MALFORMED),
         (b"m,id=a x=1.5i", Reason.MALFORMED),
