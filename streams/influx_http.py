@@ -18,6 +18,7 @@ from streams.uri import Uri
 from twin_engine.errors import SinkError
 
 _TIMEOUT = 10.0  # seconds without a word from the server
+_ALL = re.compile(r"dropped=(\d+)")
 _NAMED = re.compile(r"unable to parse '(.*?)': (.*?)(?=\nunable to parse '|\Z)", re.DOTALL)
 
 
@@ -30,12 +31,14 @@ class RefusedError(Exception):
         self._body = body
 
     def named(self, lines: Sequence[bytes]) -> dict[int, str]:
-        """Return place and reason of the lines that the server names: by number (version 3) or by text (version 2); else none."""
+        """Return place and reason of the lines that the server names: by number (version 3), by text (version 2), or as all; else none."""
         listed: Any = self._body.get("data") if isinstance(self._body, dict) else None
         if isinstance(listed, list):
             rows = [row for row in listed if isinstance(row, dict) and isinstance(row.get("line_number"), int)]
             found = {row["line_number"] - 1: str(row.get("error_message", self.reason)) for row in rows}
             return {i: reason for i, reason in found.items() if 0 <= i < len(lines)}
+        if (dropped := _ALL.search(self.reason)) and int(dropped[1]) >= len(lines):
+            return dict.fromkeys(range(len(lines)), self.reason)
         told = {match[1].encode(): match[2] for match in _NAMED.finditer(self.reason)}
         return {i: told[line] for i, line in enumerate(lines) if line in told}
 

@@ -118,18 +118,22 @@ class Sender:
             return data
 
     def _deliver(self, data: bytes) -> None:
-        """Write lines; where some are refused, find them (by what the server says, else by halves) and write the others."""
-        try:
-            self._target.post(data)
-            self.sent += data.count(b"\n")
-        except RefusedError as error:
-            lines = data.splitlines()
-            named = {} if error.too_large else error.named(lines)
-            if len(lines) == 1:
-                named = {0: error.reason}
-            for i, reason in named.items():
-                self._refused(lines[i], reason)
-            left = [line + b"\n" for i, line in enumerate(lines) if i not in named]
-            for part in [left] if named else [left[: len(left) // 2], left[len(left) // 2 :]]:
-                if part:
-                    self._deliver(b"".join(part))
+        """Write lines, in order; where some are refused, find them (by what the server says, else by halves) and write the others."""
+        parts = deque([data])
+        while parts:
+            part = parts.popleft()
+            try:
+                self._target.post(part)
+                self.sent += part.count(b"\n")
+            except RefusedError as error:
+                parts.extendleft(reversed(self._sorted_out(part.splitlines(keepends=True), error)))
+
+    def _sorted_out(self, lines: list[bytes], error: RefusedError) -> list[bytes]:
+        """Take out the lines that are known to be refused, and return what is to be tried again, in parts."""
+        bare = [line[:-1] for line in lines]
+        named = {0: error.reason} if len(lines) == 1 else {} if error.too_large else error.named(bare)
+        for i, reason in named.items():
+            self._refused(bare[i], reason)
+        left = [line for i, line in enumerate(lines) if i not in named]
+        half = len(left) if named else len(left) // 2
+        return [b"".join(part) for part in (left[:half], left[half:]) if part]

@@ -125,15 +125,18 @@ class _Target:
             raise RefusedError(text, {"message": text})
         if bad and self.manner == "v3":
             raise RefusedError("partial", {"data": [{"line_number": i + 1, "error_message": "no 'good'"} for i in bad]})
-        if bad:
-            raise RefusedError("no 'good'", {})
+        if bad and self.manner == "first":
+            text = f"unable to parse '{lines[bad[0]].decode()}': no 'good'"
+            raise RefusedError(text, {"message": text})
+        if bad:  # the others are written, as version 2 does where a field has another type
+            raise RefusedError(f"no 'good'{f' dropped={len(bad)}' if self.manner == 'counted' else ''}", {})
         self.taken += lines
 
     def close(self) -> None:
         pass
 
 
-@pytest.mark.parametrize("manner", ["v2", "v3", "unnamed"])
+@pytest.mark.parametrize("manner", ["v2", "v3", "unnamed", "first", "counted"])
 def test_refused_lines_are_found_and_the_others_written_in_order(manner: str) -> None:
     lines = [f"m x={i} {i}".encode() for i in range(97)]
     bad = {lines[i] for i in (0, 13, 14, 60, 96)}
@@ -142,7 +145,8 @@ def test_refused_lines_are_found_and_the_others_written_in_order(manner: str) ->
     sender.put(Batch(97, b"\n".join(lines) + b"\n"))
     sender.flush()
     assert target.taken == [line for line in lines if line not in bad]
-    assert refused == [(line, "no 'good'") for line in lines if line in bad]
+    assert [line for line, _ in refused] == [line for line in lines if line in bad]
+    assert all(reason.startswith("no 'good'") for _, reason in refused)
     assert sender.sent == 92
     sender.close()
 
@@ -199,3 +203,16 @@ def test_fleets_of_one_twin_share_a_sink() -> None:
         return sorted(found)
 
     assert lines([[0, 1, 2, 3]]) == lines([[0, 2], [3, 1]])
+
+
+def test_a_batch_that_is_refused_as_a_whole_takes_few_requests() -> None:
+    """As when a recording is played into a bucket that keeps less: 5,000 lines and none within its time."""
+    lines = [f"m x=1 {i}".encode() for i in range(5000)]
+    target, refused = _Target(set(lines), "counted"), []
+    sender = Sender(target, lambda line, reason: refused.append((line, reason)))
+    sender.put(Batch(5000, b"\n".join(lines) + b"\n"))
+    sender.flush()
+    sender.close()
+    assert [line for line, _ in refused] == lines
+    assert len(target.sizes) == 1
+    assert sender.sent == 0
