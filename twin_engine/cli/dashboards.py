@@ -8,7 +8,7 @@ from pathlib import Path
 from twin_engine.errors import SinkError
 from twin_engine.loader import catalogue, load
 
-SDK = "grafana-foundation-sdk==0.0.21"
+EXTRA = "twin-engine[service]"
 
 
 def write(names: Sequence[str], target: Path) -> list[Path]:
@@ -16,7 +16,7 @@ def write(names: Sequence[str], target: Path) -> list[Path]:
     try:
         from twin_engine.dashboards.provisioning import files
     except ImportError:
-        raise SinkError("dashboards", expected="Grafana's builders", found="not installed", mend=f"Install {SDK}.") from None
+        raise SinkError("dashboards", expected="Grafana's builders", found="not installed", mend=f"Install {EXTRA}.") from None
     written: list[Path] = []
     try:
         for name, text in files([load(name) for name in names or sorted(catalogue())]).items():
