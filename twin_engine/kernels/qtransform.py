@@ -60,36 +60,40 @@ def cut_blocks(past: Single, local: Int, offset: Int, out: Single) -> None:
 
 
 @fixed_length_kernel
-def _pair_energies(spectrum: Complex, weights: Complex, turns: Single, used: Single, x: Single, energy: Single) -> None:
-    """Write the energies of a row's tiles, in pairs as far before as after the block's middle: they share their products.
+def _pair_energies(spectrum: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, energy: Single) -> None:
+    """Write the energies of a block's tiles, row by row, in pairs as far before as after the middle: they share their products.
 
-    spectrum: from the row's first bin on. weights: ``(bin,)``, with the middle's phase. turns: ``(chunk, pass, 2 TERMS PAIRS)``,
-    cosines, then sines, of each bin and pair. used: ``(chunk, PAIRS)``, 1 or 0. x: room for two rows of bins, 0 beyond them. energy:
-    ``(chunk, 2 PAIRS)``, after, then before the middle.
+    spectrum: ``(bin,)``. first_bin: ``(row,)``. weights: ``(row, bin)``, with the middle's phase. turns: ``(chunk, pass, 2 TERMS
+    PAIRS)``, cosines, then sines, of each bin and pair. used: ``(chunk, PAIRS)``, 1 or 0. energy: ``(row, chunk, 2 PAIRS)``, after,
+    then before the middle.
+
+    The sums are made here, not handed in: only so does the compiler know that nothing else is written with them.
     """
-    for j in range(len(weights)):
-        z, w = spectrum[j], weights[j]
-        x[0, j], x[1, j] = z.real * w.real - z.imag * w.imag, z.real * w.imag + z.imag * w.real
-    total = np.empty((4, PAIRS), np.float32)
-    for chunk in range(turns.shape[0]):
-        for k in range(4):
+    total, x = np.empty((4, PAIRS), np.float32), np.zeros((2, turns.shape[1] * TERMS), np.float32)
+    for r in range(len(first_bin)):
+        for j in range(weights.shape[1]):
+            z, w = spectrum[first_bin[r] + j], weights[r, j]
+            x[0, j], x[1, j] = z.real * w.real - z.imag * w.imag, z.real * w.imag + z.imag * w.real
+        for chunk in range(turns.shape[0]):
+            for k in range(4):
+                for t in range(PAIRS):
+                    total[k, t] = 0
+            for n in range(turns.shape[1]):
+                j = n * TERMS
+                a0, a1, a2, a3 = x[0, j], x[0, j + 1], x[0, j + 2], x[0, j + 3]
+                b0, b1, b2, b3 = x[1, j], x[1, j + 1], x[1, j + 2], x[1, j + 3]
+                for t in range(PAIRS):
+                    c0, c1, c2, c3 = turns[chunk, n, t], turns[chunk, n, 16 + t], turns[chunk, n, 32 + t], turns[chunk, n, 48 + t]
+                    s0, s1, s2, s3 = turns[chunk, n, 64 + t], turns[chunk, n, 80 + t], turns[chunk, n, 96 + t], turns[chunk, n, 112 + t]
+                    total[0, t] += a0 * c0 + a1 * c1 + a2 * c2 + a3 * c3
+                    total[1, t] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
+                    total[2, t] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
+                    total[3, t] += b0 * c0 + b1 * c1 + b2 * c2 + b3 * c3
             for t in range(PAIRS):
-                total[k, t] = 0
-        for n in range(turns.shape[1]):
-            j = n * TERMS
-            a0, a1, a2, a3, b0, b1, b2, b3 = x[0, j], x[0, j + 1], x[0, j + 2], x[0, j + 3], x[1, j], x[1, j + 1], x[1, j + 2], x[1, j + 3]
-            for t in range(PAIRS):
-                c0, c1, c2, c3 = turns[chunk, n, t], turns[chunk, n, 16 + t], turns[chunk, n, 32 + t], turns[chunk, n, 48 + t]
-                s0, s1, s2, s3 = turns[chunk, n, 64 + t], turns[chunk, n, 80 + t], turns[chunk, n, 96 + t], turns[chunk, n, 112 + t]
-                total[0, t] += a0 * c0 + a1 * c1 + a2 * c2 + a3 * c3
-                total[1, t] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
-                total[2, t] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
-                total[3, t] += b0 * c0 + b1 * c1 + b2 * c2 + b3 * c3
-        for t in range(PAIRS):
-            real, imaginary = total[0, t] - total[1, t], total[2, t] + total[3, t]
-            energy[chunk, t] = used[chunk, t] * (real * real + imaginary * imaginary)
-            real, imaginary = total[0, t] + total[1, t], total[3, t] - total[2, t]
-            energy[chunk, PAIRS + t] = used[chunk, t] * (real * real + imaginary * imaginary)
+                real, imaginary = total[0, t] - total[1, t], total[2, t] + total[3, t]
+                energy[r, chunk, t] = used[chunk, t] * (real * real + imaginary * imaginary)
+                real, imaginary = total[0, t] + total[1, t], total[3, t] - total[2, t]
+                energy[r, chunk, PAIRS + t] = used[chunk, t] * (real * real + imaginary * imaginary)
 
 
 @fixed_length_kernel
@@ -107,8 +111,7 @@ def find_tiles(
     cell number ``cell_zero[local]`` on.
     """
     tiles, base, hop, depth, place, rows, channels = shape[0], shape[1], shape[3], shape[4], shape[6], len(first_bin), spectra.shape[1]
-    energy = np.empty((turns.shape[0], 2 * PAIRS), np.float32)
-    x = np.zeros((2, turns.shape[1] * TERMS), np.float32)
+    energies = np.empty((rows, turns.shape[0], 2 * PAIRS), np.float32)
     share, forget, lowest = np.float32(1 / (tiles * CLIPPED_MEAN)), np.float32(rates[0]), np.float32(rates[1])
     for unit in range(len(jobs.row) * channels):
         local, c = unit // channels, unit % channels
@@ -117,8 +120,9 @@ def find_tiles(
         for n in range(jobs.until[local - 1] if local > 0 else 0, jobs.until[local]):
             now, before = place + jobs.block[n] % depth * rows, place + (jobs.block[n] - 1) % depth * rows
             rate = forget if jobs.whole[n, c] else np.float32(0)
+            _pair_energies(spectra[n, c], first_bin, weights, turns, used, energies)
             for r in range(rows):
-                _pair_energies(spectra[n, c, first_bin[r] :], weights[r], turns, used, x, energy)
+                energy = energies[r]
                 level = max(kept[now + r], np.float32(LOWEST))  # as it was `depth` blocks ago
                 limit, most = lowest * level, np.float32(CLIP) * level
                 total, loud = np.float32(0), np.float32(0)
