@@ -7,9 +7,10 @@ import secrets
 import shutil
 import uuid
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass
 from pathlib import Path
 
-from compose.services.certificates import authority
+from compose.services.certificates import throw_away
 from compose.services.ports import free_ports
 from compose.services.programs import Missing, Program, cached, docker, tool
 from compose.services.server import Server
@@ -31,13 +32,9 @@ _POM = f"""\
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{inner}
+controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
-listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{inner}
-advertised.listeners=CLIENT://127.0.0.1:{port}
-listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:PLAINTEXT
-inter.broker.listener.name=CLIENT
-log.dirs={folder}/data
+log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=8
@@ -50,18 +47,53 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 """
 
-_SECURE = """\
-listener.name.client.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
-listener.name.client.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-username="{user}" password="{password}" user_{user}="{password}";
-listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
-username="{user}" password="{password}";
+_TLS = """\
 sasl.mechanism.inter.broker.protocol=PLAIN
 ssl.keystore.type=PEM
-ssl.keystore.location={folder}/tls/broker.pem
+ssl.keystore.location={broker}
 ssl.truststore.type=PEM
 ssl.truststore.location={ca}
 """
+
+_SASL = """\
+listener.name.{name}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.{name}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="{user}" password="{password}" user_{user}="{password}";
+listener.name.{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
+username="{user}" password="{password}";
+"""
+
+
+@dataclass(frozen=True)
+class Security:
+    """One user, who is also the broker to itself, and the files of TLS: broker is its key and certificate, in one file."""
+
+    user: str
+    password: str
+    broker: str
+    ca: str
+
+    def scram(self) -> list[str]:
+        """Return what formatting needs so that SCRAM knows the user."""
+        return ["--add-scram", f"SCRAM-SHA-512=[name={self.user},password={self.password}]"]
+
+
+def configuration(data: str, controller: str, listeners: dict[str, tuple[str, str]], security: Security | None = None) -> str:
+    """Return server.properties. listeners: name -> (address it listens on, address that clients are told); the first is the broker's own.
+
+    With `security` each takes SASL (PLAIN, SCRAM-SHA-512) over TLS and nothing else; without, anybody.
+    """
+    kind = "SASL_SSL" if security else "PLAINTEXT"
+    text = _PROPERTIES.format(data=data, controller=controller)
+    text += f"listeners={','.join(f'{name}://{at}' for name, (at, _) in listeners.items())},CONTROLLER://{controller}\n"
+    text += f"advertised.listeners={','.join(f'{name}://{told}' for name, (_, told) in listeners.items())}\n"
+    text += f"listener.security.protocol.map=CONTROLLER:PLAINTEXT,{','.join(f'{name}:{kind}' for name in listeners)}\n"
+    text += f"inter.broker.listener.name={next(iter(listeners))}\n"
+    if security:
+        text += _TLS.format(broker=security.broker, ca=security.ca)
+        text += "".join(_SASL.format(name=name.lower(), user=security.user, password=security.password) for name in listeners)
+    return text
+
 
 # For the container, whose own logging goes to files; what Maven fetches logs to the same place by itself.
 _LOGGING = "appender.out.type=Console\nappender.out.name=out\nrootLogger.level=info\nrootLogger.appenderRef.out.ref=out\n"
@@ -95,27 +127,30 @@ def _maven() -> Program:
 WAYS = (_home, _container, _maven)
 
 
+def cluster() -> str:
+    """Return a new cluster's id."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
     """Return the server, its storage formatted; a secured one takes SASL (PLAIN, SCRAM-SHA-512) over TLS and nothing else."""
     port, inner = free_ports(2)
-    text = _PROPERTIES.format(folder=folder, port=port, inner=inner, protocol="SASL_SSL" if secure else "PLAINTEXT")
-    facts: dict[str, str] = {}
-    users: list[str] = []
+    at = f"127.0.0.1:{port}"
+    security, facts = None, {}
     if secure:
-        user, password = "twins", secrets.token_urlsafe(18)
-        files = authority(folder / "tls", server="127.0.0.1", client=user)
-        both = Path(files["server_key"]).read_text() + Path(files["server_certificate"]).read_text()
-        (folder / "tls" / "broker.pem").write_text(both)
-        text += _SECURE.format(user=user, password=password, folder=folder, ca=files["ca"])
-        users = ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
-        facts = files | {"user": user, "password": password}
+        files = throw_away(folder / "tls", host="127.0.0.1", client="twins")
+        broker = folder / "tls" / "broker.pem"
+        broker.touch(0o600)
+        broker.write_text(Path(files["server_key"]).read_text() + Path(files["server_certificate"]).read_text())
+        security = Security("twins", secrets.token_urlsafe(18), str(broker), files["ca"])
+        facts = files | {"user": security.user, "password": security.password}
+    text = configuration(f"{folder}/data", f"127.0.0.1:{inner}", {"CLIENT": (at, at)}, security)
     properties = folder / "server.properties"
     properties.touch(0o600)
     properties.write_text(text)
     (folder / "log4j2.properties").write_text(_LOGGING)
-    identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    form = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties), *users]
+    users = security.scram() if security else []
+    form = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster(), "-c", str(properties), *users]
     tool(program.line(form, folder), seconds=120, doing=program.source)
     arguments = ["-Xmx512m", f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "kafka.Kafka", str(properties)]
-    env = {"KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}
-    return Server.of("kafka", program, folder, arguments, probe="log:Kafka Server started", env=env, facts=facts)
+    return Server.of("kafka", program, folder, arguments, probe="log:Kafka Server started", env={"KAFKA_BOOTSTRAP": at}, facts=facts)

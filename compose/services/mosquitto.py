@@ -9,7 +9,7 @@ import platform
 import secrets
 from pathlib import Path
 
-from compose.services.certificates import authority
+from compose.services.certificates import throw_away
 from compose.services.debian import libraries, unpack
 from compose.services.ports import free_ports
 from compose.services.programs import Missing, Program, cached, docker, which
@@ -19,11 +19,11 @@ IMAGE = "eclipse-mosquitto:2.0.22"
 
 # Without persistence a restart forgets sessions. With the default limits (20 in flight, 1000 queued) a consumer that is away, or slow to
 # acknowledge, loses QoS 1 messages that the publisher was told are safe. 0 ("no limit") is not honoured by every version.
-COMMON = """\
+_COMMON = """\
 allow_anonymous false
-password_file {folder}/passwords
+password_file {passwords}
 persistence true
-persistence_location {folder}/data/
+persistence_location {data}/
 autosave_interval 60
 max_inflight_messages 1000
 max_queued_messages 1000000
@@ -63,10 +63,23 @@ WAYS = (_container, _installed, _package)
 
 
 def password_line(user: str, password: str) -> str:
-    """Return a line of a password file: PBKDF2 with SHA-512, Mosquitto's format 7."""
+    """Return a line of a password file: PBKDF2 with SHA-512, Mosquitto's format 7, which 2.0 reads too."""
     salt, rounds = secrets.token_bytes(12), 101
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
     return f"{user}:$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
+
+
+def configuration(passwords: str, data: str) -> str:
+    """Return what holds for every listener."""
+    return _COMMON.format(passwords=passwords, data=data)
+
+
+def listener(port: int, address: str = "", *, files: dict[str, str] | None = None, mutual: bool = False) -> str:
+    """Return a listener: of TLS with `files` (ca, server_certificate, server_key); `mutual` asks for a client certificate."""
+    text = f"listener {port} {address}".strip() + "\n"
+    if files:
+        text += f"cafile {files['ca']}\ncertfile {files['server_certificate']}\nkeyfile {files['server_key']}\ntls_version tlsv1.2\n"
+    return text + ("require_certificate true\nuse_identity_as_username true\n" if mutual else "")
 
 
 def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
@@ -74,15 +87,16 @@ def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
     port, mutual = free_ports(2)
     user, password = "twins", secrets.token_urlsafe(18)
     facts = {"user": user, "password": password}
-    text = COMMON.format(folder=folder)
+    files: dict[str, str] = {}
+    text = configuration(f"{folder}/passwords", f"{folder}/data")
     if os.getuid() == 0:
         text += "user root\n"  # else it becomes another user, who cannot read the folder
-    text += f"listener {port} 127.0.0.1\n"
     if secure:
-        files = authority(folder / "tls", server="127.0.0.1", client=user)
-        tls = f"cafile {files['ca']}\ncertfile {files['server_certificate']}\nkeyfile {files['server_key']}\n"
-        text += f"{tls}listener {mutual} 127.0.0.1\n{tls}require_certificate true\nuse_identity_as_username true\n"
+        files = throw_away(folder / "tls", host="127.0.0.1", client=user)
         facts |= files | {"mutual_url": f"mqtts://127.0.0.1:{mutual}"}
+    text += listener(port, "127.0.0.1", files=files)
+    if secure:
+        text += listener(mutual, "127.0.0.1", files=files, mutual=True)
     (folder / "data").mkdir()
     (folder / "passwords").touch(0o600)
     (folder / "passwords").write_text(password_line(user, password))

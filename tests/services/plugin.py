@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -60,7 +61,7 @@ def own_server(tmp_path: Path) -> Callable[..., Server]:
         try:
             servers.append(start(name, tmp_path / f"{name}-{len(servers)}", secure=secure))
         except Missing as reason:
-            _absent(name, str(reason))
+            absent(name, str(reason))
         return servers[-1]
 
     yield begin
@@ -85,7 +86,7 @@ def _variables(name: str) -> dict[str, str]:
             except Missing as reason:
                 (run / f"{name}.missing").write_text(str(reason))
     if server is None:
-        _absent(name, (run / f"{name}.missing").read_text())
+        absent(name, (run / f"{name}.missing").read_text())
     _note(name, f"{server} (started for this run)")
     return server.env
 
@@ -99,7 +100,8 @@ def _file(name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
 
 
-def _absent(name: str, reason: str) -> None:
+def absent(name: str, reason: str) -> NoReturn:
+    """Fail or skip for want of a server."""
     _note(name, f"missing: {reason}")
     if os.environ.get("TWIN_ENGINE_REQUIRE_SERVICES") == "1":
         pytest.fail(f"no {name}, and TWIN_ENGINE_REQUIRE_SERVICES=1: {reason}", pytrace=False)
@@ -126,6 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_RUN] = str(every / f"{mine}-{born(mine)}")
 
 
+@pytest.hookimpl(tryfirst=True)  # another's may raise, and the servers would stay
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End this run's servers."""
     if not hasattr(config, "workerinput"):

@@ -1,0 +1,1 @@
+"""Servers for the engine: in containers (``docker-compose.yml``), and without them (`compose.services`)."""
