@@ -16,6 +16,7 @@ from twin_engine.records import Reason
 
 _LIMIT, _LONGEST = 1 << 8, 1 << 17  # schemas kept, bytes of one
 _CONTINUATION = b"\xff\xff\xff\xff"
+_END = _CONTINUATION + bytes(4)
 T = TypeVar("T")
 _schemas: dict[bytes, pa.Schema] = {}
 
@@ -52,7 +53,7 @@ def batches(raw: bytes, head: bytes, schema: pa.Schema) -> Iterator[pa.RecordBat
     reader = pa.BufferReader(pa.py_buffer(raw))
     reader.seek(len(head))
     count = 0
-    while reader.tell() < len(raw):
+    while (place := reader.tell()) < len(raw) and raw[place : place + 8] != _END:
         try:
             message = pa.ipc.read_message(reader)
             if message.type != "record batch":
@@ -61,7 +62,7 @@ def batches(raw: bytes, head: bytes, schema: pa.Schema) -> Iterator[pa.RecordBat
                 raise RefusedError(Reason.MALFORMED, "compressed buffers; compress the whole message with gzip, or let the broker do it")
             batch = pa.ipc.read_record_batch(message, schema)
         except EOFError:
-            break  # the end of the stream, as marked
+            break  # the end of a stream as it was marked before version 0.15
         except (pa.ArrowException, ValueError, OSError, TypeError, struct.error) as error:
             raise RefusedError(Reason.MALFORMED, f"record batch: {error}") from None
         count += 1
