@@ -20,7 +20,7 @@ from twin_engine.clock import parse_iso
 from twin_engine.errors import InputError
 from twin_engine.records import Item, Position, Reading
 
-_ROWS = 64  # readings taken from a file at once
+_PIECE = 4 << 20  # bytes of readings taken from a file at once, about
 
 
 class _File(NamedTuple):
@@ -124,7 +124,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Reading]]:
     """Yield a file's readings; raises InputError."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS):
+            footer: Any = file.metadata
+            size = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+            for batch in file.iter_batches(max(1, _PIECE * footer.num_rows // max(size, 1))):
                 yield from from_batch(batch)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(str(path), expected="readings", found=str(error), mend="Was it replaced meanwhile? Begin again.") from None
