@@ -42,6 +42,8 @@ class Json:
         rename = {"ts": self._time, "value": self._value, "asset": self._asset}
         kind: Any = msgspec.defstruct("Sample", fields, rename=rename)
         self._decode, self._decode_series = msgspec.json.Decoder(kind).decode, msgspec.json.Decoder(list[kind]).decode
+        lone: Any = msgspec.defstruct("Lone", fields[:2], rename=rename, forbid_unknown_fields=True)
+        self._decode_lone, self._lone = msgspec.json.Decoder(lone).decode, (self._value,)
         self._rest = {self._time, self._asset, "unit", "units", "channel", "values"}
 
     def read(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
@@ -49,12 +51,15 @@ class Json:
         asset, channels = self._topics.known.get(record.subject) or self._topics.find(record.subject)
         if not raw.isascii():
             utf8(raw)
-        if not channels:
-            return self._any(raw, record, asset, "")
         ns, unit = record.arrival, ""
         try:
-            if raw[:1] == b"{":
-                sample: Any = self._decode(raw)
+            if not channels:
+                sample: Any = self._decode_lone(raw)
+                value, channels = sample.value, self._lone
+                if sample.ts is not None:
+                    ns = self._times.one(sample.ts)
+            elif raw[:1] == b"{":
+                sample = self._decode(raw)
                 value, unit, asset = sample.value, sample.unit, asset or named(sample.asset, "asset")
                 if sample.ts is not None:
                     ns = self._times.one(sample.ts)
@@ -63,7 +68,7 @@ class Json:
             else:
                 value = _number(raw)
         except _BAD:
-            return self._any(raw, record, asset, channels[0])
+            return self._any(raw, record, asset, channels[0] if channels else "")
         except ValueError as error:
             return [refusal(record, Reason.MALFORMED, str(error))]
         if ns <= 0:
