@@ -23,8 +23,8 @@ _OPTIONS = ("org", "token_env", "token_file", "ca", "site", "summarise_above", "
 def open_influx(uri: Uri, show: tuple[str, ...]) -> InfluxSink:
     """Open ``influx:http://HOST:8086/BUCKET?org=ORG&token_env=INFLUX_TOKEN``.
 
-    token_env, token_file: the variable (default INFLUX_TOKEN) or file that holds the token. ca: certificates to trust in place of the system's
-    with https. site: a tag. summarise_above: Hz (default 10) above which an output is summarised, in intervals of ``interval``
+    token_env, token_file: the variable (default INFLUX_TOKEN) or file that holds the token. ca: certificates to trust with https, in place
+    of the system's. site: a tag. summarise_above: Hz (default 10) above which an output is summarised, in intervals of ``interval``
     (default 1 s). refused: the file that keeps lines the server will never take, each with the reason (default ``BUCKET.refused.jsonl``).
     worker: the name of this process among the engine's own figures (default: the machine's).
     """
