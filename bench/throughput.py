@@ -91,7 +91,7 @@ class _Nothing:
 
     async def tick(self) -> None: ...
 
-    async def take(self, partition: int, records: Any) -> None:  # noqa: ARG002 - the protocol
+    async def take(self, partition: int, records: Any, behind: int) -> None:  # noqa: ARG002 - the protocol
         self.left -= len(records)
         if self.left <= 0 and not self.took[0]:
             self.took = time.perf_counter() - self.begin, time.process_time() - self.cpu

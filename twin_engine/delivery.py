@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import msgspec
 from streams.kafka.client import KafkaFailure
 from streams.kafka.updates import Batch, Updates
 from twin_engine.errors import SinkError
+from twin_engine.metrics import Figure
 from twin_engine.records import Position, Sink
 
 RETRY = 1.0  # seconds between attempts at a sink that fails
@@ -55,11 +56,32 @@ class Delivery:
         self._position: Position = kept.sink if kept else None
         self._offsets: dict[int, int] = {int(k): v for k, v in kept.offsets.items()} if kept else {}
         self._stop = asyncio.Event()
+        self._waits = "not connected to Kafka"
         self._thread = ThreadPoolExecutor(1, "sink")  # a sink lives in one thread
 
     def stop(self) -> None:
         """Finish the batch at hand and end."""
         self._stop.set()
+
+    @property
+    def ready(self) -> str:
+        """As ``metrics.Observed``."""
+        return self._waits
+
+    @property
+    def alive(self) -> str:
+        """As ``metrics.Observed``: a sink that is down is waited for."""
+        return ""
+
+    def figures(self) -> Iterator[Figure]:
+        """As ``metrics.Observed``."""
+        stats = self.stats
+        yield "delivered_updates_total", "updates that the sink has taken", {}, stats.updates
+        yield "delivered_events_total", "events that the sink has taken", {}, stats.events
+        yield "sink_failures_total", "times that the sink failed", {}, stats.failures
+        yield "unreadable_total", "messages that were no updates", {}, stats.unreadable
+        yield "delivery_latency_seconds", "from the arrival of the newest input to the sink's word", {}, stats.latency
+        yield "sink_down", "1 while the sink is waited for", {}, float(bool(self._waits))
 
     async def _in_thread(self, call: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
@@ -68,6 +90,7 @@ class Delivery:
         """Deliver until ``stop``; raises SinkError where the sink cannot be opened at the very beginning."""
         await self._in_thread(self._sink.open, self._position)
         await self._updates.open(self._offsets)
+        self._waits = ""
         try:
             while not self._stop.is_set():
                 try:
@@ -89,7 +112,9 @@ class Delivery:
         except SinkError as error:
             log.warning("the sink fails, what it misses stays in Kafka: %s", error)
             self.stats.failures += 1
+            self._waits = "the sink is down"
             await self._again()
+            self._waits = ""
             return
         self._offsets |= batch.offsets
         self._keep()

@@ -17,6 +17,8 @@ from twin_engine.config import Config, read_config
 from twin_engine.delivery import Delivery
 from twin_engine.errors import InputError
 from twin_engine.loader import load
+from twin_engine.logs import set_up
+from twin_engine.metrics import Metrics, Observed
 from twin_engine.twin import Twin
 from twin_engine.worker import Worker, WorkerConfig
 
@@ -62,7 +64,7 @@ def work(path: Path) -> None:
         if config.input.partitions:
             times = {"message.timestamp.type": "LogAppendTime"}
             await ensure(config.kafka.cluster(), {config.input.topic: times}, config.input.partitions, config.worker.replication)
-        await _until_told(worker.stop, worker.run())
+        await _observed(config, worker, worker.stop, worker.run())
 
     asyncio.run(main())
 
@@ -74,14 +76,20 @@ def deliver(path: Path, name: str) -> None:
 
     async def main() -> None:
         delivery = delivery_of(config, twin, name)
-        await _until_told(delivery.stop, delivery.run())
+        await _observed(config, delivery, delivery.stop, delivery.run())
 
     asyncio.run(main())
 
 
-async def _until_told(stop: Callable[[], None], job: Coroutine[Any, Any, None]) -> None:
-    """Run a job; SIGTERM and Ctrl-C stop it in order."""
+async def _observed(config: Config, job: Observed, stop: Callable[[], None], work: Coroutine[Any, Any, None]) -> None:
+    """Run a job, observed as the configuration says; SIGTERM and Ctrl-C stop it in order."""
+    set_up(config.log.level, config.log.format)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    await job
+    metrics = Metrics(job, config.metrics.host, config.metrics.port) if config.metrics.port else None
+    try:
+        await work
+    finally:
+        if metrics:
+            metrics.close()

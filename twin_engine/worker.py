@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.codecs import open_codec
@@ -19,12 +19,14 @@ from streams.kafka.runtime import Runtime
 from streams.kafka.store import Fenced, SnapshotStore
 from streams.kafka.topics import Names, ensure, partition_of, partitions
 from twin_engine.errors import InputError
+from twin_engine.metrics import Figure
 from twin_engine.partition import Partition, Taken
 from twin_engine.records import Codec, Record
 from twin_engine.snapshot import unpack
 from twin_engine.twin import Twin
 
 SNAPSHOT_SHARE = 20  # snapshots of a partition are spaced by at least so many times what the last one took
+STUCK = 60.0  # seconds without a turn after which a worker is not alive
 RETRY = 1.0  # seconds between attempts when the cluster does not answer
 log = logging.getLogger("twin_engine.worker")
 
@@ -50,16 +52,21 @@ class WorkerConfig:
 
 @dataclass
 class WorkerStats:
-    """What a worker has done since its start; latencies in seconds, of the newest batch, from the broker's time."""
+    """What a worker has done since its start. hops: seconds spent, by hop: ``input`` (broker to worker), ``step``, ``send``, summed over
+    batches; latency: of the newest batch, from the broker's time to its outputs being sent. behind: records left, by partition.
+    """
 
     records: int = 0
     samples: int = 0
     updates: int = 0
     events: int = 0
+    batches: int = 0
     rejects: dict[str, int] = field(default_factory=dict[str, int])
     restarts: int = 0
     fenced: int = 0
     latency: float = 0.0
+    hops: dict[str, float] = field(default_factory=lambda: {"input": 0.0, "step": 0.0, "send": 0.0})
+    behind: dict[int, int] = field(default_factory=dict[int, int])
     snapshot_seconds: float = 0.0
     snapshot_bytes: int = 0
 
@@ -88,12 +95,51 @@ class Worker:
         self._outputs = Outputs(kafka, self._names, tuple(twin.show))
         self._runtime: Runtime | None = None
         self._stopped = False
+        self._connected = False
+        self._turned = time.monotonic()
 
     def stop(self) -> None:
         """Save everything and end."""
         self._stopped = True
         if self._runtime is not None:
             self._runtime.stop()
+
+    @property
+    def ready(self) -> str:
+        """As ``metrics.Observed``."""
+        return "" if self._connected else "not connected to Kafka"
+
+    @property
+    def alive(self) -> str:
+        """As ``metrics.Observed``."""
+        still = time.monotonic() - self._turned
+        return f"no turn for {still:.0f} s" if self._connected and still > STUCK else ""
+
+    def figures(self) -> Iterator[Figure]:
+        """As ``metrics.Observed``."""
+        stats, now, twin = self.stats, time.monotonic(), {"twin": self.twin.name}
+        for name, value in (("records", stats.records), ("samples", stats.samples), ("updates", stats.updates), ("events", stats.events)):
+            yield f"{name}_total", f"{name} since the start", twin, value
+        for reason, n in list(stats.rejects.items()):
+            yield "rejects_total", "messages that went to the dead letter", {**twin, "reason": reason}, n
+        yield "restarts_total", "times that everything was begun again from snapshots", twin, stats.restarts
+        yield "fenced_total", "partitions lost to another worker", twin, stats.fenced
+        yield "latency_seconds", "of the newest batch, from the broker's time to its outputs being sent", twin, stats.latency
+        for hop, spent in stats.hops.items():
+            yield "hop_seconds_total", "seconds of batches in each hop", {**twin, "hop": hop}, spent
+        yield "batches_total", "batches", twin, stats.batches
+        yield "snapshot_bytes", "of the newest snapshot", twin, stats.snapshot_bytes
+        yield "snapshot_seconds", "that the newest snapshot took", twin, stats.snapshot_seconds
+        dropped: dict[str, int] = {}
+        for number, shard in list(self.shards.items()):
+            place = {**twin, "partition": str(number)}
+            yield "lag_records", "records behind the end of the partition", place, stats.behind.get(number, 0)
+            yield "snapshot_age_seconds", "since the partition was saved", place, now - shard.saved_at
+            yield "assets", "assets of the partition", place, len(shard.partition.engine.assets)
+            for reason, n in shard.partition.engine.telemetry.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + n
+        for reason, n in dropped.items():
+            yield "dropped_samples", "samples dropped or masked, kept in snapshots", {**twin, "reason": reason}, n
 
     async def run(self) -> None:
         """Work until ``stop``. While the cluster does not answer, try again; raises InputError where it never has, and Stuck."""
@@ -117,8 +163,10 @@ class Worker:
             return
         try:
             await self._outputs.open()
+            self._connected, self._turned = True, time.monotonic()
             await self._runtime.run(self)
         finally:
+            self._connected = False
             for number in list(self.shards):
                 await self._drop(number)
             await self._outputs.close()
@@ -166,6 +214,7 @@ class Worker:
 
     async def _drop(self, number: int) -> None:
         shard = self.shards.pop(number)
+        self.stats.behind.pop(number, None)
         if shard.saving is not None:
             shard.saving.cancel()
         try:
@@ -173,16 +222,23 @@ class Worker:
         except (KafkaFailure, OSError) as error:
             log.warning("partition %d: %s", number, error)
 
-    async def take(self, partition: int, records: Sequence[Record]) -> None:
+    async def take(self, partition: int, records: Sequence[Record], behind: int) -> None:
         """Step a partition's fleet and send what it gives."""
-        shard = self.shards.get(partition)
+        shard, stats = self.shards.get(partition), self.stats
         if shard is None:
             return
+        came = time.time()
         taken = await asyncio.to_thread(shard.partition.take, records)
-        self.stats.records += taken.records
-        self.stats.samples += taken.samples
+        stepped = time.time()
         await self._send(partition, taken)
-        self.stats.latency = time.time() - records[-1].arrival / 1e9
+        sent, newest = time.time(), records[-1].arrival / 1e9
+        stats.records += taken.records
+        stats.samples += taken.samples
+        stats.batches += 1
+        stats.behind[partition] = behind
+        stats.latency = sent - newest
+        for hop, spent in (("input", came - newest), ("step", stepped - came), ("send", sent - stepped)):
+            stats.hops[hop] += spent
 
     async def _send(self, number: int, taken: Taken) -> None:
         for update in taken.updates:
@@ -196,6 +252,7 @@ class Worker:
     async def tick(self) -> None:
         """Save the partitions that are due; raises what outputs failed of."""
         self._outputs.check()
+        self._turned = time.monotonic()
         for number, shard in list(self.shards.items()):
             try:
                 if shard.saving is not None and shard.saving.done():

@@ -13,6 +13,7 @@ from typing import Any
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
+from faust.types import TP
 
 from streams.kafka.client import Kafka
 from streams.kafka.runtime import Handler
@@ -88,7 +89,8 @@ class FaustRuntime:
                         if partition not in self._open:
                             await handler.assigned([partition])
                             self._open.add(partition)
-                        await handler.take(partition, batch)
+                        high = self.app.consumer.highwater(TP(self._topic.get_topic_name(), partition)) or 0
+                        await handler.take(partition, batch, max(0, high - batch[-1].position - 1))
             except BaseException as error:  # noqa: BLE001 - raised by the loop of run
                 self._failure = error
 

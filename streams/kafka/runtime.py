@@ -28,8 +28,8 @@ class Handler(Protocol):
         """Save and let go of partitions."""
         ...
 
-    async def take(self, partition: int, records: Sequence[Record]) -> None:
-        """Take records, in order of their offsets; some may have been taken before."""
+    async def take(self, partition: int, records: Sequence[Record], behind: int) -> None:
+        """Take records, in order of their offsets; some may have been taken before. behind: how many more there are."""
         ...
 
     async def tick(self) -> None:
@@ -95,7 +95,8 @@ class AiokafkaRuntime:
                 batches = await consumer.getmany(timeout_ms=_POLL, max_records=self._batch)
                 async with listener.lock:
                     for place, messages in batches.items():
-                        await handler.take(place.partition, [record_of(m) for m in messages])
+                        behind = (consumer.highwater(place) or 0) - messages[-1].offset - 1
+                        await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
                     await handler.tick()
                 listener.check()
                 if batches or not await _waiting(consumer):

@@ -1,0 +1,182 @@
+"""A worker and a delivery in this process, on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("aiokafka")
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from bench.fleet_of_one_channel import twin
+from streams.kafka.client import Kafka
+from streams.kafka.runtime import AiokafkaRuntime
+from streams.kafka.store import Fenced, SnapshotStore
+from streams.kafka.topics import Names, ensure
+from streams.kafka.updates import Updates
+from twin_engine.delivery import Delivery
+from twin_engine.errors import InputError, SinkError, SnapshotError
+from twin_engine.metrics import Metrics
+from twin_engine.testing.fakes import ListSink
+from twin_engine.twin import Twin
+from twin_engine.worker import Worker, WorkerConfig
+
+T0 = 1_700_000_000
+
+
+def worker_of(bootstrap: str, app: str, definition: Twin = twin, **config: Any) -> Worker:
+    settings = WorkerConfig(app, f"{app}.in", ["a", "b"], "json", snapshot_every=0.2, **config)
+    return Worker(definition, Kafka(bootstrap), settings, lambda: AiokafkaRuntime(Kafka(bootstrap), f"{app}.in", app))
+
+
+async def until(done: Callable[[], bool], task: asyncio.Task[Any] | None = None) -> None:
+    for _ in range(1200):
+        if done():
+            return
+        if task is not None and task.done():
+            await task
+        await asyncio.sleep(0.05)
+    raise TimeoutError
+
+
+async def send(bootstrap: str, topic: str, messages: list[tuple[bytes, bytes]], partition: int = 0) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    for key, value in messages:
+        await producer.send(topic, value, key=key, partition=partition)
+    await producer.stop()
+
+
+def samples(lo: int, hi: int) -> list[tuple[bytes, bytes]]:
+    return [(b"a", json.dumps({"ts": T0 + k / 2, "value": float(k % 5)}).encode()) for k in range(lo, hi)]
+
+
+async def stopped(worker: Worker | Delivery, task: asyncio.Task[None]) -> None:
+    worker.stop()
+    await asyncio.wait_for(task, 60)
+
+
+def test_rejects_go_to_the_dead_topic_with_their_reasons_and_the_rest_is_untouched(kafka: str, unique: str) -> None:
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        worker = worker_of(kafka, unique)
+        task = asyncio.create_task(worker.run())
+        bad = [(b"a", b"{"), (b"a", b"\xff\xfe"), (b"a", b'{"ts": "soon", "value": 1}')]
+        await send(kafka, f"{unique}.in", [*samples(0, 20), *bad, *samples(20, 40)])
+        await until(lambda: worker.stats.records == 43, task)
+        assert (worker.stats.samples, sum(worker.stats.rejects.values())) == (40, 3)
+        await stopped(worker, task)
+        reader = AIOKafkaConsumer(Names(unique, "one").of("dead"), bootstrap_servers=kafka, auto_offset_reset="earliest")
+        await reader.start()
+        found = [await asyncio.wait_for(reader.getone(), 20) for _ in bad]
+        await reader.stop()
+        assert [m.value for m in found] == [value for _, value in bad]
+        assert [json.loads(dict(m.headers)["reason"]) for m in found] == ["malformed", "not_utf8", "malformed"]
+        assert [json.loads(dict(m.headers)["position"]) for m in found] == [20, 21, 22]
+
+    asyncio.run(main())
+
+
+def test_a_sink_that_is_down_is_waited_for_and_then_gets_everything_in_order(kafka: str, unique: str, tmp_path: Path) -> None:
+    class Flaky(ListSink):
+        down = 3
+
+        def flush(self) -> Any:
+            if self.updates and self.down:
+                self.down -= 1
+                raise SinkError("flaky", expected="to be up", found="down", mend="Wait.")
+            return super().flush()
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        worker = worker_of(kafka, unique)
+        working = asyncio.create_task(worker.run())
+        await send(kafka, f"{unique}.in", samples(0, 100))
+        await until(lambda: worker.stats.records == 100, working)
+        sink = Flaky()
+        updates = Updates(Kafka(kafka), Names(unique, "one").of("updates"), f"{unique}.sink")
+        delivery = Delivery(updates, sink, state=tmp_path / "position.json", retry=0.05)
+        task = asyncio.create_task(delivery.run())
+        await until(lambda: delivery.stats.updates == worker.stats.updates, task)
+        assert delivery.stats.failures == 3
+        await stopped(delivery, task)
+        await stopped(worker, working)
+        starts = [int(u.outputs["level.level" if "level.level" in u.outputs else next(iter(u.outputs))].start[0]) for u in sink.updates]
+        assert starts == sorted(set(starts))
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_was_taken_over_cannot_save(kafka: str, unique: str) -> None:
+    async def main() -> None:
+        await ensure(Kafka(kafka), {"s" + unique: {"cleanup.policy": "compact"}, "i" + unique: {}}, 1)
+        first, second = (SnapshotStore(Kafka(kafka), "s" + unique, unique, 0, group=unique, source="i" + unique) for _ in range(2))
+        assert await first.open() is None
+        await first.save(b"x" * 1_200_000, 7, {"n": 1})
+        manifest, data = await second.open() or pytest.fail("no snapshot")
+        assert (manifest.offset, manifest.chunks, len(data)) == (7, 3, 1_200_000)
+        with pytest.raises(Fenced):
+            await first.save(b"old", 9, {})
+        await second.save(b"new", 8, {})
+        await first.close()
+        await second.close()
+        manifest, data = await first.open() or pytest.fail("no snapshot")
+        assert (manifest.offset, data) == (8, b"new")
+        await first.close()
+
+    asyncio.run(main())
+
+
+def test_an_older_definition_and_another_number_of_partitions_are_refused(kafka: str, unique: str) -> None:
+    newer = Twin(twin.name, twin.hop, twin.streams, twin.stages, show=twin.show, version=2)
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        worker = worker_of(kafka, unique, newer)
+        task = asyncio.create_task(worker.run())
+        await send(kafka, f"{unique}.in", samples(0, 10))
+        await until(lambda: worker.stats.records == 10, task)
+        await stopped(worker, task)
+        with pytest.raises(SnapshotError, match="version 2 or newer"):
+            await worker_of(kafka, unique).run()
+        with pytest.raises(InputError, match="migrate"):
+            await ensure(Kafka(kafka), {Names(unique, "one").of("updates"): {}}, 3)
+
+    asyncio.run(main())
+
+
+def test_a_service_tells_how_it_stands(kafka: str, unique: str) -> None:
+    def get(address: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - loopback
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        worker = worker_of(kafka, unique)
+        metrics = Metrics(worker)
+        assert (await asyncio.to_thread(get, f"{metrics.address}/readyz"))[0] == 503
+        task = asyncio.create_task(worker.run())
+        await send(kafka, f"{unique}.in", [*samples(0, 10), (b"a", b"?")])
+        await until(lambda: worker.stats.records == 11, task)
+        assert await asyncio.to_thread(get, f"{metrics.address}/readyz") == (200, "ok\n")
+        assert await asyncio.to_thread(get, f"{metrics.address}/livez") == (200, "ok\n")
+        text = (await asyncio.to_thread(get, f"{metrics.address}/metrics"))[1]
+        assert 'twin_engine_records_total{twin="one"} 11.0' in text
+        assert 'twin_engine_rejects_total{reason="malformed",twin="one"} 1.0' in text
+        assert 'twin_engine_lag_records{partition="0",twin="one"} 0.0' in text
+        assert (await asyncio.to_thread(get, f"{metrics.address}/"))[0] == 404
+        await stopped(worker, task)
+        metrics.close()
+
+    asyncio.run(main())
