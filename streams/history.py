@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from streams.segments import files
 from streams.uri import nearest
 from twin_engine.clock import NS, iso
 from twin_engine.errors import InputError, SinkError
@@ -53,7 +54,7 @@ class History:
     """A directory of segments. Tables: one for each output (``"odd.score"``), ``events`` (all revisions), ``latest_events``, ``input``.
 
     Columns of outputs: time, twin, asset, and the channels; of ``input``: time, twin, asset, channel, value, arrival (null where unknown).
-    Raises InputError where there is nothing.
+    The files are those that are there when it is made: a run may go on beside it. Raises InputError where there is nothing.
     """
 
     def __init__(self, directory: Path, choice: Choice | None = None) -> None:
@@ -63,8 +64,11 @@ class History:
             raise InputError("history", expected="duckdb", found="not installed", mend="Install twin-engine[history].") from None
         self._error: type[Exception] = duckdb.Error
         self._directory, self._choice = directory, choice or Choice()
-        folders = directory.glob("twin=*/output=*")
-        self.outputs = sorted({path.name.removeprefix("output=") for path in folders if any(path.glob("day=*/part-*.parquet"))})
+        self._files: dict[str, list[Path]] = {}
+        for folder in sorted(directory.glob("twin=*/output=*/day=*")):
+            if found := files(folder):
+                self._files.setdefault(folder.parent.name.removeprefix("output="), []).extend(found)
+        self.outputs = sorted(self._files)
         if not self.outputs:
             raise InputError(str(directory), expected="segments of a run (--to parquet:DIR)", found="none", mend="Check the path.")
         self._database = duckdb.connect()
@@ -76,14 +80,13 @@ class History:
 
     def _select(self, output: str) -> str:
         """Return the SQL of a table."""
-        place = _quoted(f"{self._directory}/twin=*/output={output}/day=*/part-*.parquet")
-        files = f"read_parquet({place}, hive_partitioning = true, union_by_name = true)"
+        listed = f"read_parquet([{_list(map(str, self._files[output]))}], hive_partitioning = true, union_by_name = true)"
         if output == EVENTS:
-            return f"SELECT * EXCLUDE (output, day) FROM {files} WHERE {self._choice.where('start')}"
+            return f"SELECT * EXCLUDE (output, day) FROM {listed} WHERE {self._choice.where('start')}"
         if output != INPUT:
             columns = "time, twin, asset, * EXCLUDE (time, twin, asset, output, day)"
-            return f"SELECT {columns} FROM {files} WHERE {self._choice.where('time')}"
-        each = f'SELECT *, unnest(channels) AS channel, unnest("values") AS samples FROM {files}'
+            return f"SELECT {columns} FROM {listed} WHERE {self._choice.where('time')}"
+        each = f'SELECT *, unnest(channels) AS channel, unnest("values") AS samples FROM {listed}'
         columns = (
             "unnest(times) AS time, twin, asset, channel, unnest(samples) AS value, make_timestamp_ns(nullif(arrival, 0)) AS arrival, day"
         )

@@ -72,6 +72,17 @@ class Segments:
             raise SinkError(self._name, expected="room to write", found=str(error), mend="Free some space.") from None
 
 
+def files(folder: Path) -> list[Path]:
+    """Return a folder's files in order, without those whose segments are in a joined one that is there too."""
+    found: list[Path] = []
+    end = -1
+    for part in _parts(folder):
+        if part.last > end:
+            found.append(part.path)
+            end = part.last
+    return found
+
+
 def _parts(folder: Path) -> list[_Part]:
     """Return a folder's files, by first segment, the longest first where several begin with the same."""
     parts = [_Part(int(path.stem[5:13]), int(path.stem[14:22]), path) for path in folder.glob("part-*-*.parquet")]

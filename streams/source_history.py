@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from streams.context import Context
 from streams.readings_table import from_batch
+from streams.segments import files
 from streams.uri import Uri, nearest
 from twin_engine.clock import parse_iso
 from twin_engine.errors import InputError
@@ -72,7 +73,8 @@ class HistorySource:
     def _files(self) -> list[_File]:
         """Return the files by what is first in them; raises InputError."""
         found: list[_File] = []
-        for path in (self._uri.file / f"twin={self._twin}" / "output=input").glob("day=*/part-*.parquet"):
+        days = (self._uri.file / f"twin={self._twin}" / "output=input").glob("day=*")
+        for path in (path for day in days for path in files(day)):
             try:
                 footer: Any = pq.read_metadata(path)
                 groups = [footer.row_group(i).column(0).statistics for i in range(footer.num_row_groups)]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streams import open_sink, open_source, segments
+from streams.history import History
 from streams.readings_table import from_batch, to_table
 from twin_engine import Channel, Stream, Twin
 from twin_engine.cli import main
@@ -194,3 +195,21 @@ def test_history_is_queried_shown_and_saved(tmp_path: Path, monkeypatch: pytest.
     ):
         assert _cli(monkeypatch, *words) == code
         assert told in capsys.readouterr().err
+
+
+def test_a_file_that_was_joined_beside_its_parts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for a moment while a run goes on."""
+    pytest.importorskip("duckdb", reason="the extra history is not installed")
+    monkeypatch.setattr(segments, "_JOIN", 3)
+    sink = open_sink(f"parquet:{tmp_path}?input=yes")
+    sink.open(None)
+    parts: dict[Path, bytes] = {}
+    for reading in _readings()[:40]:
+        sink.take("pump", reading)
+        sink.flush()
+        parts |= {path: path.read_bytes() for path in tmp_path.glob("*/*/*/part-*")}
+    for path, data in parts.items():
+        path.write_bytes(data)
+    samples = sum(reading.values.size for reading in _readings()[:40])
+    assert History(tmp_path).table("input").num_rows == samples
+    assert sum(item.values.size for item in open_source(f"history:{tmp_path}").items(None)) == samples
