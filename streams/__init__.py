@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from streams.context import Context, Recording
@@ -23,16 +24,19 @@ def open_source(
     streams: Mapping[str, tuple[str, ...]] | None = None,
     simulator: Callable[..., Any] | None = None,
     clock: Clock | None = None,
+    folder: Path | None = None,
 ) -> Recording:
     """Return the source at an address (``csv:FILE?time=t&value=x``, ``sim:?seed=1``, a bare path).
 
     asset: the name its readings get. twin: the twin to be fed: columns are chosen by its streams' channels, and ``sim:`` is its simulator.
-    Without a twin the same can be said with streams (name -> channels) and simulator. Raises InputError.
+    Without a twin the same can be said with streams (name -> channels) and simulator. folder: where a source may keep what must outlive
+    the run. Raises InputError.
     """
     if twin is not None:
         streams = {stream.name: tuple(channel.name for channel in stream.channels) for stream in twin.streams}
         simulator = twin.simulator
-    return source_at(uri, Context(asset, dict(streams or {}), clock or WallClock(), simulator, twin.name if twin is not None else ""))
+    name = twin.name if twin is not None else ""
+    return source_at(uri, Context(asset, dict(streams or {}), clock or WallClock(), simulator, name, folder))
 
 
 def open_sink(uri: str, *, show: tuple[str, ...] = ()) -> Sink:

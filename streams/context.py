@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from twin_engine.clock import Clock, WallClock
@@ -26,6 +27,7 @@ class Context:
     twin: the name of the twin to be fed (empty: none in particular).
     asset: the name the readings get (None: the source's own, or the file's). streams: stream name -> its channels, as the twin has them,
     the twin's first stream first (empty: anything goes). simulator: the twin's, a callable ``(asset, **parameters)``.
+    folder: where a source may keep what must outlive the run (None: nowhere).
     """
 
     asset: str | None = None
@@ -33,6 +35,7 @@ class Context:
     clock: Clock = field(default_factory=WallClock)
     simulator: Callable[..., Any] | None = None
     twin: str = ""
+    folder: Path | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

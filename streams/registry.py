@@ -20,6 +20,8 @@ SOURCES = {
     "history": "source_history:open_history",
     "host": "host:open_host",
     "lines": "source_lines:open_lines",
+    "mqtt": "source_mqtt:open_mqtt",
+    "mqtts": "source_mqtt:open_mqtt",
     "npz": "source_npz:open_npz",
     "parquet": "source_parquet:open_parquet",
     "sim": "source_sim:open_sim",
@@ -37,9 +39,12 @@ FILE_SUFFIXES = {
 SINKS = {
     "influx": "sink_influx:open_influx",
     "jsonl": "sink_jsonl:open_jsonl",
+    "mqtt": "sink_mqtt:open_mqtt_sink",
+    "mqtts": "sink_mqtt:open_mqtt_sink",
     "parquet": "sink_parquet:open_parquet",
     "sqlite": "sink_sqlite:open_sqlite",
     "terminal": "sink_terminal:open_terminal",
+    "webhook": "sink_webhook:open_webhook",
 }
 SINK_SUFFIXES = {".jsonl": "jsonl", ".db": "sqlite", ".sqlite": "sqlite", "/": "parquet"}
 

@@ -31,7 +31,7 @@ def run(
     """
     twin = load(name)
     sinks = [streams.open_sink(uri, show=tuple(twin.show)) for uri in sink_uris]
-    source = streams.open_source(source_uri, twin=twin, asset=assets[0] if len(assets) == 1 else None)
+    source = streams.open_source(source_uri, twin=twin, asset=assets[0] if len(assets) == 1 else None, folder=state)
     paced = streams.pace(source, speed)
     dead = streams.DeadLetter(state / "dead_letter.jsonl") if state else None
     return Run(twin, paced, sinks, assets=list(assets) or source.assets, state_dir=state, dead_letter=dead, duration=duration)()

@@ -1,0 +1,195 @@
+"""Messages of an MQTT broker: logged on disk, then acknowledged; the log is what the engine reads, and reads again after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+
+from streams.codecs import OPTIONS as CODEC_OPTIONS
+from streams.codecs import Pattern, open_codec
+from streams.codecs.base import LIMIT
+from streams.context import Context
+from streams.mqtt_address import Broker, parse_broker
+from streams.mqtt_client import Link, Session, Token
+from streams.mqtt_log import CAP, Entry, Log, Placed
+from streams.uri import Uri
+from twin_engine.clock import Clock
+from twin_engine.errors import InputError
+from twin_engine.records import Codec, Idle, Item, Position, Record
+
+_IDLE = 0.1  # seconds between Idle items while nothing comes
+_OWN = ("codec", "receive_maximum", "session_expiry", "log_cap")
+
+
+def open_mqtt(uri: Uri, context: Context) -> MqttSource:
+    """Open ``mqtt://USER@HOST:1883/plant/{asset}/{channel}?codec=json&qos=1``, or ``mqtts:``; see docs/guide/mqtt.md."""
+    name = uri.options.get("codec", "json")
+    broker = parse_broker(uri, *_OWN, *CODEC_OPTIONS.get(name, ()))
+    pattern = Pattern(broker.topic)
+    options = {key: value for key, value in uri.options.items() if key in CODEC_OPTIONS.get(name, ())}
+    open_codec(name, pattern, options, asset=context.asset or "")  # mistakes are told now
+    return MqttSource(broker, pattern, name, options, context)
+
+
+class MqttSource:
+    """A source that goes on for ever. Its position: the log's offset, the items given out of the record there, the codec's memory.
+
+    counts: ``messages`` logged, ``dropped_log_full`` (QoS 0 only).
+    """
+
+    live = True
+
+    def __init__(self, broker: Broker, pattern: Pattern, codec: str, options: dict[str, str], context: Context) -> None:
+        self.counts: Counter[str] = Counter()
+        self._broker, self._pattern, self._context = broker, pattern, context
+        self._codec_name, self._codec_options = codec, options
+        self._clock: Clock = context.clock
+        self._maximum = self._whole("receive_maximum", 1000, 1, 65535)
+        self._expiry = self._whole("session_expiry", 7 * 86400, 0, (1 << 32) - 1)
+        self._cap = self._whole("log_cap", CAP, 32 << 20, 1 << 50)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._log: Log | None = None
+        self._link: Link | None = None
+        self._held: deque[tuple[Entry, Token]] = deque()  # what the log has no room for; the broker sends no more than receive_maximum
+
+    def _whole(self, name: str, default: int, least: int, most: int) -> int:
+        number = self._broker.uri.number(name, default)
+        if not (least <= number <= most and number == int(number)):
+            place = f"option {name!r} of {self._broker.place}"
+            raise InputError(place, expected=f"a whole number, {least} to {most}", found=str(number), mend=f"Write {name}={default}.")
+        return int(number)
+
+    @property
+    def assets(self) -> list[str]:
+        """The asset that was named; raises InputError where none was, because a broker does not know who will publish."""
+        if self._context.asset is not None:
+            return [self._context.asset]
+        raise InputError(self._broker.place, expected="the names of the assets", found="none", mend="Name them: --asset a --asset b.")
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Yield what the log holds after the position, then what comes. Raises InputError where the broker cannot be had at the start."""
+        codec = open_codec(self._codec_name, self._pattern, self._codec_options, asset=self._context.asset or "")
+        self._open()
+        if self._log is None or self._link is None:
+            return
+        place: dict[str, Any] = position or {"offset": self._log.begin, "skip": 0, "memory": None}
+        codec.recall(place["memory"])
+        while True:
+            if self._log.wait(place["offset"], _IDLE):
+                for placed in self._log.read(place["offset"]):
+                    for item in self._decode(codec, placed, place["skip"]):
+                        place = item.position
+                        yield item
+                    place = {"offset": placed.end, "skip": 0, "memory": codec.memory}
+                if self._temporary is not None:
+                    self._log.acknowledge(place["offset"])
+            else:
+                self._link.check()
+            yield Idle(place)
+
+    def _decode(self, codec: Codec, placed: Placed, skip: int) -> list[Any]:
+        """Return what an entry says, without the first items; an item that is not the last leads back to this entry."""
+        before, entry = codec.memory, placed.entry
+        after: dict[str, Any] = {"offset": placed.end, "skip": 0, "memory": before}
+        record = Record(entry.raw, entry.subject, f"{self._broker.place} {entry.subject}", after, entry.arrival, entry.headers)
+        found = list(codec.decode(record))
+        after["memory"] = codec.memory
+        if len(found) > 1:
+            found[:-1] = [
+                replace(item, position={"offset": placed.begin, "skip": i, "memory": before}) for i, item in enumerate(found[:-1], 1)
+            ]
+        return found[skip:]
+
+    def _open(self) -> None:
+        folder = self._context.folder
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="twin-engine-")
+        home = (folder or Path(self._temporary.name if self._temporary else "")) / "mqtt"
+        self._log = Log(home, self._safe, cap=self._cap)
+        expiry = self._expiry if folder else 0  # without a folder the log goes with the process, and so may the session
+        session = Session(self._client_id(home), expiry, self._maximum, self._pattern.subscription)
+        self._link = Link(self._broker, session, take=self._take, ready=self._ready, tick=self._retake)
+        self._link.start()
+
+    def _client_id(self, home: Path) -> str:
+        """Return a name that is the same for each run on this folder and subscription, so that the broker keeps what comes meanwhile."""
+        if name := self._broker.uri.options.get("client_id"):
+            return name
+        file = home / "client"
+        if not file.exists():
+            file.write_text(secrets.token_hex(8))
+        text = f"{file.read_text()} {self._broker.host} {self._pattern.subscription}"
+        return f"twin-engine-{hashlib.sha256(text.encode()).hexdigest()[:10]}"  # 22 characters, which every broker takes
+
+    def _take(self, message: paho.MQTTMessage, connection: int) -> bool:
+        """Log a message, in the network's thread; False where the broker sends more than can be held."""
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\ufffd"  # no pattern has it: a reject
+        entry = Entry(self._clock.now(), topic, message.payload[: LIMIT + 1], _headers(message))  # what is longer is a reject as it is
+        token = Token(connection, message.mid if message.qos else 0)
+        if not self._held and self._log is not None and self._log.append(entry, token):
+            self.counts["messages"] += 1
+        elif message.qos == 0:
+            self.counts["dropped_log_full"] += 1
+        else:
+            self._held.append((entry, token))
+        return len(self._held) <= self._maximum
+
+    def _retake(self) -> None:
+        """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
+        while self._held and self._log is not None and self._link is not None:
+            entry, token = self._held[0]
+            if token.connection == self._link.connection and self._link.connected:
+                if not self._log.append(entry, token):
+                    return
+                self.counts["messages"] += 1
+            self._held.popleft()
+
+    def _ready(self) -> bool:
+        return self._log is not None and not self._log.full
+
+    def _safe(self, tokens: list[Any]) -> None:
+        """Acknowledge what is on disk, in the log's thread."""
+        if self._link is not None:
+            self._link.acknowledge(tokens)
+
+    def figures(self) -> dict[str, float]:
+        """Return counts, and the bytes of the log that no snapshot holds yet."""
+        figures = {f"mqtt_{name}": float(n) for name, n in self.counts.items()}
+        if self._log is not None and self._link is not None:
+            figures["mqtt_log_bytes"] = float(self._log.end - self._log.begin)
+            figures["mqtt_reconnects"] = float(self._link.reconnects)
+        return figures
+
+    def acknowledge(self, position: Position) -> None:
+        """Let go of what a snapshot holds."""
+        if position is not None and self._log is not None:
+            self._log.acknowledge(position["offset"])
+
+    def close(self) -> None:
+        """Log and acknowledge what has come, disconnect. The broker keeps the session where there is a folder."""
+        if self._log is not None:
+            self._log.close()
+        if self._link is not None:
+            self._link.close()
+        self._log = self._link = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+
+def _headers(message: paho.MQTTMessage) -> dict[str, bytes]:
+    """Return the user's properties of MQTT 5."""
+    properties: Any = message.properties
+    pairs = getattr(properties, "UserProperty", None) if properties is not None else None
+    return {name: value.encode() for name, value in pairs} if pairs else {}
