@@ -10,6 +10,7 @@ from twin_engine.ports import Bool, Float, Int
 
 Single = NDArray[np.float32]
 Complex = NDArray[np.complex128]
+BINS = 256  # whose order is brought up to date together
 
 
 @kernel
@@ -44,46 +45,56 @@ def _replace(here: Single, following: Single, old: Single, new: Single, before: 
 
 
 @kernel
-def insert_segments(amplitudes: Float, fresh: Bool, ring: Single, ordered: Single, seen: Int) -> None:
-    """Put one segment's amplitudes ``(channel, bin)`` in the place of the oldest ones, in the channels that are fresh.
-
-    ring: ``(channel, segment, bin)`` in order of arrival, modulo its length. ordered: the same values sorted, infinity where there are
-    none yet. seen: ``(channel,)``, segments so far. Amplitudes, not powers, are kept: they order alike, and the power of strain (1e-46)
-    would underflow float32.
-    """
-    keep, bins, beyond = ring.shape[1], ring.shape[2], np.float32(np.inf)
-    old, new, before, last = np.empty(bins, np.float32), np.empty(bins, np.float32), np.empty(bins, np.float32), np.empty(bins, np.float32)
-    for c in range(ring.shape[0]):
-        if not fresh[c]:
-            continue
-        slot = seen[c] % keep
-        for k in range(bins):
-            a = np.float32(amplitudes[c, k])
-            new[k] = min(beyond, a)  # not a number neither
-            old[k] = ring[c, slot, k] if seen[c] >= keep else beyond
-            ring[c, slot, k] = new[k]
-            before[k], last[k] = 0, beyond
-        for s in range(keep):
-            _replace(ordered[c, s], ordered[c, s + 1] if s + 1 < keep else last, old, new, before)
-        seen[c] += 1
+def _median_power(upper: Single, lower: Single, bias: float, power: Float) -> None:
+    for k in range(len(power)):
+        power[k] = 0.5 * (np.float64(upper[k]) * np.float64(upper[k]) + np.float64(lower[k]) * np.float64(lower[k])) / bias
 
 
 @kernel
-def median_power(ordered: Single, n: int, power: Float) -> None:
-    """Write the median of the squares of the first ``n`` sorted amplitudes ``(segment, bin)`` of each bin."""
-    for k in range(len(power)):
-        upper, lower = np.float64(ordered[n // 2, k]), np.float64(ordered[(n - 1) // 2, k])
-        power[k] = 0.5 * (upper * upper + lower * lower)
-
-
-@kernel
-def mean_power(ring: Single, n: int, power: Float) -> None:
-    """Write the mean of the squares of the first ``n`` amplitudes ``(segment, bin)`` of each bin."""
-    for k in range(len(power)):
-        power[k] = 0.0
+def _mean_power(ring: Single, n: int, lo: int, power: Float) -> None:
+    power[:] = 0.0
     for s in range(n):
         for k in range(len(power)):
-            power[k] += np.float64(ring[s, k]) * np.float64(ring[s, k]) / n
+            power[k] += np.float64(ring[s, lo + k]) * np.float64(ring[s, lo + k]) / n
+
+
+@kernel
+def insert_segments(spectra: Complex, fresh: Bool, ring: Single, ordered: Single, seen: Int, bias: Float, powers: Float) -> None:
+    """Put segments, one after the other, in the place of the oldest ones, and write the average power after each.
+
+    spectra: ``(segment, channel, bin)``. fresh: ``(segment, channel)``, the others are left out. ring: ``(channel, place, bin)``,
+    amplitudes in order of arrival, modulo its length. ordered: the same values sorted, infinity where there are none yet; of no length
+    where only means are wanted. seen: ``(channel,)``, segments so far. bias: ``(place + 1,)``, of the median of so many. powers:
+    ``(segment, channel, bin)``. Amplitudes, not powers, are kept: they order alike, and the power of strain (1e-46) would underflow
+    float32. Some bins at a time: what is kept of them stays in the cache from segment to segment.
+    """
+    keep, bins, beyond = ring.shape[1], ring.shape[2], np.float32(np.inf)
+    old, new, before = np.empty(BINS, np.float32), np.empty(BINS, np.float32), np.empty(BINS, np.float32)
+    last = np.full(BINS, beyond)
+    for c in range(ring.shape[0]):
+        for lo in range(0, bins, BINS):
+            hi, count = min(bins, lo + BINS), seen[c]
+            for j in range(len(spectra)):
+                if not fresh[j, c]:
+                    continue
+                kept = ring[c, count % keep][lo:hi]
+                for k in range(hi - lo):
+                    z = spectra[j, c, lo + k]
+                    a = np.float32(np.sqrt(z.real * z.real + z.imag * z.imag))
+                    new[k] = min(beyond, a)  # not a number neither
+                    old[k] = kept[k] if count >= keep else beyond
+                    kept[k] = new[k]
+                    before[k] = 0
+                count += 1
+                n = min(count, keep)
+                if ordered.shape[1] == 0:
+                    _mean_power(ring[c], n, lo, powers[j, c][lo:hi])
+                    continue
+                for s in range(n):
+                    _replace(ordered[c, s][lo:hi], ordered[c, s + 1][lo:hi] if s + 1 < keep else last, old, new, before)
+                _median_power(ordered[c, n // 2][lo:hi], ordered[c, (n - 1) // 2][lo:hi], float(bias[n]), powers[j, c][lo:hi])
+        for j in range(len(spectra)):
+            seen[c] += fresh[j, c]
 
 
 @kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -31,17 +32,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a child process has no threads but its own
 
 
-def in_parts(rows: int, channels: int, call: Callable[[slice, slice], None]) -> None:
+def in_parts(rows: int, channels: int, call: Callable[[slice, slice], None], most: int = sys.maxsize) -> None:
     """Call ``call(rows, channels)`` once for each share of rows or, where there are more of them, of channels; return when all are done.
 
-    The calls run at the same time and must give the same whatever the shares are.
+    A share is handed over in pieces of at most ``most`` rows or channels. The calls run at the same time and must give the same
+    whatever the shares are.
     """
     count = min(threads(), max(rows, channels))
     cuts = [max(rows, channels) * k // count for k in range(count + 1)] if count else []
-    shares = [slice(a, b) for a, b in pairwise(cuts)]
-    parts = [(slice(0, rows), share) if channels > rows else (share, slice(0, channels)) for share in shares]
-    waiting = [_pool().submit(call, *part) for part in parts[1:]]
-    for part in parts[:1]:
-        call(*part)
+
+    def share(begin: int, end: int) -> None:
+        for at in range(begin, end, most):
+            piece = slice(at, min(at + most, end))
+            call(*((slice(0, rows), piece) if channels > rows else (piece, slice(0, channels))))
+
+    waiting = [_pool().submit(share, *ends) for ends in pairwise(cuts[1:])]
+    if count:
+        share(*cuts[:2])
     for future in waiting:
         future.result()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.psd import fill_and_count, insert_segments, mean_power, median_power
+from twin_engine.kernels.psd import fill_and_count, insert_segments
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.stage import Op, Stage, block_input, samples
 
@@ -50,41 +50,37 @@ class Welch:
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.length) / self.length)
         return window / np.sqrt(self.rate * (window**2).sum())
 
-    def amplitudes(self, segments: Float) -> Float:
-        """Return the amplitude of each bin, ``(..., bin)``, of segments ``(..., time)``."""
-        spectrum: NDArray[np.complex128] = fft.rfft((segments - segments.mean(axis=-1, keepdims=True)) * self._window)
-        return np.sqrt(spectrum.real**2 + spectrum.imag**2)
+    @cached_property
+    def _bias(self) -> Float:
+        """Of the median of n exponential powers, ``(n,)`` from 0 to ``keep``."""
+        odd = [2.0 * np.arange(1, (n - 1) // 2 + 1) for n in range(self.keep + 1)]
+        return np.array([1.0 + np.sum(1.0 / (k + 1.0) - 1.0 / k) for k in odd])
 
-    def density(self, kept: Segments, c: int) -> Float:
-        """Return the one-sided density ``(bin,)`` of a channel from the segments kept."""
-        n, power = min(int(kept.seen[c]), self.keep), np.empty(self.bins)
-        if self.average == "median":
-            median_power(kept.ordered[c], n, power)
-            odd = np.arange(1, (n - 1) // 2 + 1)
-            power /= 1.0 + np.sum(1.0 / (2.0 * odd + 1.0) - 1.0 / (2.0 * odd))
-        else:
-            mean_power(kept.ring[c], n, power)
-        power[1 : self.bins - 1 + self.length % 2] *= 2.0
-        return power
-
-    def absorb(self, kept: Segments, past: Float, runs: Int, first: int, delay: int) -> Iterator[tuple[int, Bool]]:
-        """Take one row's segments in order and yield, after each, its end and which channels it was valid in.
+    def absorb(self, kept: Segments, past: Float, runs: Int, first: int, delay: int, workers: int = 1) -> tuple[range, Bool, Float]:
+        """Take one row's segments in order; return their ends, which channels each was valid in and the one-sided density after each.
 
         past: ``(channel, time)`` from sample ``first - delay - length`` to the end of the new samples. runs: ``(channel, time)`` of
-        the new samples alone. first: index of the first new sample. A segment is taken once ``delay`` more samples have come.
+        the new samples alone. first: index of the first new sample. A segment is taken once ``delay`` more samples have come. workers:
+        threads. Returned are ``(segment, channel)`` and, where that is true, ``(segment, channel, bin)``.
         """
         ends = self.ends(first - delay, first + runs.shape[1] - delay)
+        powers, fresh = np.zeros((len(ends), len(past), self.bins)), np.empty((len(ends), len(past)), bool)
         if not ends:
-            return
-        amplitudes = self.amplitudes(np.stack([past[:, end - first + delay : end - first + delay + self.length] for end in ends]))
+            return ends, fresh, powers
+        segments = np.empty((len(ends), len(past), self.length))
         for j, end in enumerate(ends):
-            valid = runs[:, end - first + delay - 1] >= self.length + delay
-            insert_segments(amplitudes[j], valid, kept.ring, kept.ordered, kept.seen)
-            yield end, valid
+            at = end - first + delay
+            segments[j], fresh[j] = past[:, at : at + self.length], runs[:, at - 1] >= self.length + delay
+        segments -= segments.mean(axis=-1, keepdims=True)
+        segments *= self._window
+        spectra: NDArray[np.complex128] = fft.rfft(segments, workers=workers)
+        insert_segments(spectra, fresh, kept.ring, kept.ordered, kept.seen, self._bias, powers)
+        powers[..., 1 : self.bins - 1 + self.length % 2] *= 2.0
+        return ends, fresh, powers
 
 
 class Segments(NamedTuple):
-    """One row's segments: amplitudes by arrival and sorted, ``(channel, segment, bin)``, and how many have been, ``(channel,)``."""
+    """One row's segments: amplitudes by arrival and, for a median, sorted, ``(channel, segment, bin)``; their count, ``(channel,)``."""
 
     ring: NDArray[np.float32]
     ordered: NDArray[np.float32]
@@ -167,9 +163,10 @@ class RunningPSDOp(Op):
     def init(self, assets: int) -> PSDState:
         """Return the state before any sample."""
         form, shape = self._form, (assets, self._channels)
+        sorted_ = form.keep if form.average == "median" else 0
         return PSDState(
             np.zeros((*shape, form.length)), np.zeros(shape, np.int64), np.zeros((*shape, form.keep, form.bins), np.float32),
-            np.full((*shape, form.keep, form.bins), np.inf, np.float32), np.zeros(shape, np.int64), np.zeros((*shape, len(self._inside))),
+            np.full((*shape, sorted_, form.bins), np.inf, np.float32), np.zeros(shape, np.int64), np.zeros((*shape, len(self._inside))),
             np.zeros(shape, bool),
         )  # fmt: skip
 
@@ -187,13 +184,15 @@ class RunningPSDOp(Op):
         for i, row in enumerate(rows):
             done = 0
             kept = Segments(state.ring[row], state.ordered[row], state.seen[row])
-            for end, fresh in form.absorb(kept, past[i], runs[i], int(block.start[i]), 0):
+            before = state.seen[row].copy()
+            ends, fresh, powers = form.absorb(kept, past[i], runs[i], int(block.start[i]), 0)
+            seen = before + np.cumsum(fresh, axis=0)
+            for j, end in enumerate(ends):
                 upto = (end - int(block.start[i]) - 1) // hop  # the hop in which the segment ends shows it
                 self._show(state, row, out[i, ..., done:upto], valid[i, ..., done:upto])
                 done = upto
-                for c in np.flatnonzero(fresh):
-                    state.held[row, c] = form.density(kept, int(c))[self._inside]
-                state.ready[row] = state.seen[row] >= self._least
+                state.held[row, fresh[j]] = powers[j, fresh[j]][:, self._inside]
+                state.ready[row] = seen[j] >= self._least
             self._show(state, row, out[i, ..., done:], valid[i, ..., done:])
         flat = (len(rows), -1, out.shape[-1])
         start = (block.start + self._shift) // hop - self._lag

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.psd import convolve_partitions, fill_and_count
-from twin_engine.kernels.threads import in_parts
+from twin_engine.kernels.threads import in_parts, threads
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.signal.psd import Segments, Welch, welch
 from twin_engine.stage import Op, Stage, block_input
@@ -23,6 +23,7 @@ from twin_engine.stage import Op, Stage, block_input
 fft: Any = scipy.fft  # it has no types
 
 Complex = NDArray[np.complex128]
+CACHED = 65536  # samples whitened together: more leave the processor's cache before they are used again
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,12 @@ class WhitenOp(Op):
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
         valid, out = runs >= form.length, np.empty_like(filled)
 
+        workers = threads() if len(rows) * self._channels == 1 else 1  # a lone channel's transforms are shared instead
+
         def whiten(part: slice, channels: slice) -> None:
             past = np.concatenate([state.history[rows[part], channels], filled[part, channels]], axis=2)
             windows = np.lib.stride_tricks.sliding_window_view(past[:, :, self._keep - size :], 2 * size, axis=2)[:, :, ::size]
-            spectra: Complex = fft.rfft(windows)
+            spectra: Complex = fft.rfft(windows, workers=workers)
             products = np.empty_like(spectra)
             for i, row in enumerate(rows[part], part.start):
                 at = i - part.start
@@ -134,26 +137,27 @@ class WhitenOp(Op):
                     spectra[at],
                     products[at],
                     valid[i, channels],
+                    workers,
                 )
             state.history[rows[part], channels] = past[:, :, -self._keep :]
-            out[part, channels] = fft.irfft(products, 2 * size)[..., size:].reshape(*past.shape[:2], -1)
+            out[part, channels] = fft.irfft(products, 2 * size, workers=workers)[..., size:].reshape(*past.shape[:2], -1)
 
-        in_parts(len(rows), self._channels, whiten)
+        in_parts(len(rows), self._channels, whiten, max(1, CACHED // block.n))
         return state, {"white": Block(out, valid, rows.copy(), block.start - self._delay)}
 
-    def _row(self, own: _Channels, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool) -> None:
+    def _row(
+        self, own: _Channels, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool, workers: int
+    ) -> None:
         """Convolve one row's blocks up to each change of the filter, and change it."""
-        changes: list[tuple[int, Int]] = []
-        powers: list[Float] = []
-        for end, fresh in self._form.absorb(own.kept, past, runs, first, self._delay):
-            channels = np.flatnonzero(fresh & (own.kept.seen >= self._least))
-            changes.append((-((first - end - self._delay) // self._block), channels))  # the first block with all outputs after the segment
-            powers += [self._form.density(own.kept, int(c)) for c in channels]
-        taps, ready = self._design(powers)
+        seen = own.kept.seen.copy()
+        ends, fresh, powers = self._form.absorb(own.kept, past, runs, first, self._delay, workers)
+        fresh &= seen + np.cumsum(fresh, axis=0) >= self._least
+        taps, ready = self._design(powers[fresh], workers)
         done = used = 0
-        for upto, channels in changes:
+        for end, channels in zip(ends, fresh, strict=True):
+            upto = -((first - end - self._delay) // self._block)  # the first block with all outputs after the segment
             self._blocks(own, first // self._block, spectra, products, valid, done, upto)
-            new = slice(used, used + len(channels))
+            new = slice(used, used + int(channels.sum()))
             own.taps[channels], own.ready[channels] = taps[new], ready[new]
             done, used = upto, new.stop
         self._blocks(own, first // self._block, spectra, products, valid, done, spectra.shape[1])
@@ -163,15 +167,14 @@ class WhitenOp(Op):
             convolve_partitions(spectra, own.line, own.taps, first, lo, hi, products)
             valid[:, lo * self._block : hi * self._block] &= own.ready[:, None]
 
-    def _design(self, powers: list[Float]) -> tuple[Complex, Bool]:
+    def _design(self, power: Float, workers: int) -> tuple[Complex, Bool]:
         """Make a filter from each spectrum, as the partitions of its impulse response, and say whether it is one."""
         form, size = self._form, self._block
-        power = np.reshape(powers, (len(powers), form.bins))
         impulse = np.zeros((len(power), self._parts * size))
         if len(power):
             gain = self._turned / np.sqrt(np.where(power > 0, power, np.inf))
-            impulse[:, : form.length] = fft.irfft(gain, form.length) * self._taper
-        taps: Complex = fft.rfft(impulse.reshape(len(power), self._parts, size), 2 * size)
+            np.multiply(fft.irfft(gain, form.length, workers=workers), self._taper, out=impulse[:, : form.length])
+        taps: Complex = fft.rfft(impulse.reshape(len(power), self._parts, size), 2 * size, workers=workers)
         return taps, np.asarray(power[:, self._gain > 0].min(axis=1) > 0)
 
 
