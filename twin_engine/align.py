@@ -103,13 +103,13 @@ class Aligner:
         for stream in self.graph.twin.streams:
             kept = [asset.lanes[stream.name].buffer.arrays() for asset in self.assets.values()]
             for name in kept[0]:
-                join = np.concatenate if name in _CELLS else np.stack
-                found[f"{stream.name}/{name}"] = join([k[name] for k in kept], axis=1 if name in _CELLS else 0)
+                join = np.concatenate if name in CELLS else np.stack
+                found[f"{stream.name}/{name}"] = join([k[name] for k in kept], axis=1 if name in CELLS else 0)
             found[f"{stream.name}/cells"] = np.array([k["values"].shape[1] for k in kept], np.int64)
         return found
 
 
-_CELLS = ("values", "filled", "valid")
+CELLS = ("values", "filled", "valid")
 
 
 def _unpacked(graph: Graph, n: int, arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
@@ -119,9 +119,9 @@ def _unpacked(graph: Graph, n: int, arrays: Mapping[str, NDArray[Any]]) -> list[
         if f"{stream.name}/cells" not in arrays:
             continue
         ends = np.cumsum(arrays[f"{stream.name}/cells"])[:-1]
-        for name in (*_CELLS, "base", "top", "last", "last_index"):
+        for name in (*CELLS, "base", "top", "last", "last_index"):
             key = f"{stream.name}/{name}"
-            parts = np.split(arrays[key], ends, axis=1) if name in _CELLS else list(arrays[key])
+            parts = np.split(arrays[key], ends, axis=1) if name in CELLS else list(arrays[key])
             for place, part in zip(kept, parts, strict=False):  # assets that are new come after
                 place[key] = part
     return kept

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import streams
-from streams.kafka.topics import Names, ensure
+from streams.kafka.migrate import grow, read_all, write_all
+from streams.kafka.topics import Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
@@ -19,6 +20,8 @@ from twin_engine.errors import InputError
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Metrics, Observed
+from twin_engine.regroup import regroup
+from twin_engine.snapshot import Snapshot, pack, unpack
 from twin_engine.twin import Twin
 from twin_engine.worker import Worker, WorkerConfig
 
@@ -79,6 +82,36 @@ def deliver(path: Path, name: str) -> None:
         await _observed(config, delivery, delivery.stop, delivery.run())
 
     asyncio.run(main())
+
+
+def migrate(path: Path, count: int) -> list[int]:
+    """Raise the number of partitions of a twin's topics to ``count``; return the assets of each. All input must be in the snapshots."""
+    config = read_config(path)
+    twin = load(config.twin)
+    names, kafka, topic = Names(config.app, twin.name), config.kafka.cluster(), config.input.topic
+    place = names.of("snapshots"), f"{config.app}-{twin.name}", topic, config.app
+
+    async def main() -> list[int]:
+        has = await partitions(kafka, topic)
+        if count <= has:
+            raise InputError(f"topic {topic}", expected=f"more than its {has} partitions", found=str(count), mend="Kafka only adds some.")
+        kept = await read_all(kafka, *place, has)
+        groups: list[list[str]] = [[] for _ in range(count)]
+        old = [unpack(data, f"snapshot of partition {number}") for number, (_, data) in enumerate(kept)]
+        for name in [name for snapshot in old for name in snapshot.document["assets"]]:
+            groups[partition_of(name, count)].append(name)
+        dealt = regroup(old, groups)
+        offsets = [offset for offset, _ in kept] + [0] * (count - has)
+        for number, (snapshot, offset) in enumerate(zip(dealt, offsets, strict=True)):
+            version = old[0].document["source"]["version"]
+            said = {"partition": number, "partitions": count, "offset": offset, "version": version, "memory": None}
+            dealt[number] = Snapshot(snapshot.arrays, {**snapshot.document, "source": said})
+        await grow(kafka, [topic, *names.configs(0)], count)
+        about = {"definition": old[0].document["definition"], "partitions": count}
+        await write_all(kafka, *place, [(offset, pack(s)) for offset, s in zip(offsets, dealt, strict=True)], about)
+        return [len(snapshot.document["assets"]) for snapshot in dealt]
+
+    return asyncio.run(main())
 
 
 async def _observed(config: Config, job: Observed, stop: Callable[[], None], work: Coroutine[Any, Any, None]) -> None:

@@ -107,17 +107,10 @@ class SnapshotStore:
 
     async def save(self, data: bytes, offset: int, about: Mapping[str, Any]) -> None:
         """Write a snapshot whole or not at all; raises Fenced, or KafkaError when the cluster does not answer."""
-        producer, topic, partition = self._opened(), self._place.topic, self._place.partition
-        digest = await asyncio.to_thread(hashlib.sha256, data)
-        pieces = [data[i : i + CHUNK] for i in range(0, len(data), CHUNK)] or [b""]
+        producer = self._opened()
         try:
             async with producer.transaction():
-                sent = [await producer.send(topic, piece, key=b"%06d" % i, partition=partition) for i, piece in enumerate(pieces)]
-                manifest = Manifest(
-                    schema=SCHEMA, sha256=digest.hexdigest(), size=len(data), chunks=len(pieces), first=(await sent[0]).offset,
-                    offset=offset, about=dict(about),
-                )  # fmt: skip
-                await producer.send(topic, msgspec.json.encode(manifest), key=_MANIFEST, partition=partition)
+                await send_snapshot(producer, self._place, data, offset, about)
                 await producer.send_offsets_to_transaction({self._source: offset}, self._group)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(self._name) from error
@@ -132,3 +125,15 @@ class SnapshotStore:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.stop()
+
+
+async def send_snapshot(producer: AIOKafkaProducer, place: TopicPartition, data: bytes, offset: int, about: Mapping[str, Any]) -> None:
+    """Send a snapshot's chunks and manifest within a transaction."""
+    digest = await asyncio.to_thread(hashlib.sha256, data)
+    pieces = [data[i : i + CHUNK] for i in range(0, len(data), CHUNK)] or [b""]
+    sent = [await producer.send(place.topic, piece, key=b"%06d" % i, partition=place.partition) for i, piece in enumerate(pieces)]
+    manifest = Manifest(
+        schema=SCHEMA, sha256=digest.hexdigest(), size=len(data), chunks=len(pieces), first=(await sent[0]).offset, offset=offset,
+        about=dict(about),
+    )  # fmt: skip
+    await producer.send(place.topic, msgspec.json.encode(manifest), key=_MANIFEST, partition=place.partition)

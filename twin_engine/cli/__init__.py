@@ -102,6 +102,18 @@ def sink(
 
 
 @app.command()
+def migrate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    partitions: Annotated[int, typer.Option(metavar="N", min=1, help="How many partitions the twin's topics get.")],
+) -> None:
+    """Raise the number of partitions of a twin's topics; its workers have caught up and ended."""
+    from twin_engine.deploy import migrate as deal
+
+    for number, assets in enumerate(deal(config, partitions)):
+        print(f"partition {number}: {assets} assets")
+
+
+@app.command()
 def twins() -> None:
     """List the catalogue."""
     from twin_engine.cli.report import table
