@@ -52,8 +52,10 @@ class WorkerConfig:
 
 @dataclass
 class WorkerStats:
-    """What a worker has done since its start. hops: seconds spent, by hop: ``input`` (broker to worker), ``step``, ``send``, summed over
-    batches; latency: of the newest batch, from the broker's time to its outputs being sent. behind: records left, by partition.
+    """What a worker has done since its start.
+
+    hops: seconds spent, by hop: ``input`` (broker to worker), ``step``, ``send``, summed over batches. latency: of the newest batch, from
+    the broker's time to its outputs being sent. behind: records left, by partition.
     """
 
     records: int = 0
