@@ -38,6 +38,28 @@ class Jobs(NamedTuple):
 
 
 @fixed_length_kernel
+def find_jobs(begin: Int, start: Int, fresh: int, ends: Int, shape: Int, until: Int, local: Int, block: Int, whole: Bool) -> int:
+    """Write the blocks of a group that the new samples of its level complete, as in ``Jobs``; return how many.
+
+    begin, start: ``(row,)``, first new sample of the level and of the input. fresh: new samples of the level. ends: ``(row, channel,
+    cell)``, valid samples in a row at the ends of the input's cells. shape: hop, guard and length of the group's blocks, factor and
+    delay of its level, samples of a cell.
+    """
+    hop, guard, length, factor, delay, size = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
+    found = 0
+    for i in range(len(begin)):
+        for b in range((begin[i] - guard) // hop, (begin[i] + fresh - guard) // hop):
+            stop = ((b + 1) * hop + guard) * factor
+            cell = (stop - factor + delay + 1 - start[i] + size - 1) // size  # the one that holds the last sample
+            local[found], block[found] = i, b
+            for c in range(whole.shape[1]):
+                whole[found, c] = ends[i, c, cell - 1] >= start[i] + cell * size - (stop - length * factor - delay)
+            found += 1
+        until[i] = found
+    return found
+
+
+@fixed_length_kernel
 def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
     """Filter ``(signal, time)`` and keep every fourth sample: output j is centred on ``first + 4 j``. A symmetric filter of odd length."""
     half = taps.shape[0] // 2

@@ -199,13 +199,14 @@ class QTriggersOp(Op):
         fresh = ends[:, :, kept:]
 
         def transform(part: slice, channels: slice) -> None:
-            new = _Part(rows[part], channels.start, block.start[part], fresh[part, channels], cells[part], zero[part], state.levels)
+            own = np.ascontiguousarray(fresh[part, channels])
+            new = _Part(rows[part], channels.start, block.start[part], own, cells[part], zero[part], state.levels)
             past = self._transform(state.past[rows[part], channels], filled[part, channels], new, range(len(self._plan.groups)))
             state.past[rows[part], channels] = past
 
         def share(_: slice, shares: slice) -> None:
             own = _no_cells(cells.shape[:3])
-            new = _Part(rows, 0, block.start, fresh, own, zero, state.levels)
+            new = _Part(rows, 0, block.start, np.ascontiguousarray(fresh), own, zero, state.levels)
             found[shares.start] = self._transform(state.past[rows], filled, new, self._shares[int(shares.start)]), own
 
         found: dict[int, tuple[Single, Float]] = {}
@@ -255,16 +256,13 @@ class QTriggersOp(Op):
 
     def _jobs(self, group: Group, begin: Int, fresh: int, part: _Part) -> qtransform.Jobs:
         """Return the blocks of a group that the new samples complete."""
-        first = (begin - group.guard) // group.hop
-        number = (begin + fresh - group.guard) // group.hop - first
-        until = np.cumsum(number)
-        local = np.repeat(np.arange(len(first)), number)
-        blocks = np.arange(len(local)) + (first + number - until)[local]
-        stop = ((blocks + 1) * group.hop + group.guard) * group.factor
-        start = stop - group.length * group.factor - group.delay
-        cell = -(-(stop - group.factor + group.delay + 1 - part.start[local]) // self._cell)
-        whole = part.ends[local, :, cell - 1] >= (part.start[local] + cell * self._cell - start)[:, None]
-        return qtransform.Jobs(part.rows, until, local, blocks, whole)
+        rows = len(begin)
+        most = rows * (fresh // group.hop + 1)
+        until, local, block = np.empty(rows, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+        whole = np.empty((most, part.ends.shape[1]), bool)
+        shape = np.array([group.hop, group.guard, group.length, group.factor, group.delay, self._cell])
+        n = qtransform.find_jobs(begin, part.start, fresh, part.ends, shape, until, local, block, whole)
+        return qtransform.Jobs(part.rows, until, local[:n], block[:n], whole[:n])
 
     def _join(self, state: QState, block: Block, cells: Float, live: Bool, zero: Int) -> Marks:
         """Join the cells that are complete and return the triggers that are final."""
@@ -319,8 +317,11 @@ def _levels(plan: Tiling) -> tuple[_Level, ...]:
 
 def _shares(groups: tuple[Group, ...]) -> list[list[int]]:
     """Share out the groups over threads, about as much work to each."""
-    heaviest = sorted(range(len(groups)), key=lambda g: -len(groups[g].first_bin) / (groups[g].hop * groups[g].factor))
-    return [heaviest[k :: threads()] for k in range(min(threads(), len(groups)))]
+    work = [len(group.first_bin) / (group.hop * group.factor) for group in groups]
+    shares: list[list[int]] = [[] for _ in range(min(threads(), len(groups)))]
+    for g in sorted(range(len(groups)), key=lambda g: -work[g]):
+        min(shares, key=lambda share: sum(work[k] for k in share)).append(g)
+    return shares
 
 
 def _merge_cells(cells: Float, other: Float) -> None:
