@@ -90,6 +90,10 @@ def test_summaries_do_not_depend_on_the_cuts(cuts: list[int], seed: int) -> None
 
     found = played(cuts)
     assert found == played([n])
+    numbers = {row: [Fraction(int(k), 16) // length for k in start[row] + np.arange(n)] for row in range(3)}
+    whole = {(row, k) for row in range(3) for k, ok in zip(numbers[row], valid[row].any(axis=0), strict=True) if ok}
+    seen = {(row, k) for row, k in whole if k != numbers[row][0]}  # they all begin in the middle of an interval
+    assert {(row, round(Fraction(begin, NS) / length)) for row, begin in found} == seen
     for (row, begin), statistics in found.items():
         index = start[row] + np.arange(n)
         mine = [Fraction(int(k), 16) // length == round(Fraction(begin, NS) / length) for k in index]
