@@ -154,12 +154,17 @@ class Link:
                 self.errors += 1
                 log.exception("a connection to %s is given up", self.broker.place)
             self._drop()
+            if not self._settled.is_set() and not self._stop.is_set():
+                self._refuse(
+                    "to be let in", "the connection closed by the broker", "See its log; it may want a client certificate (cert, key)."
+                )
             if self._settled.is_set() and not self._stop.is_set():
                 self._pause(attempt)
                 attempt += 1
                 self.reconnects += 1
         with suppress(Exception):
             self._leave()
+        self._forget()
 
     def _connect(self) -> None:
         self.connection += 1
@@ -234,6 +239,12 @@ class Link:
                 self.client.loop_write()
             self.client.loop_read()
         self.connected = False
+
+    def _forget(self) -> None:
+        """Close the socket: the client does so by itself only when it connects again."""
+        sock: Any = self.client.socket()
+        if sock is not None:
+            sock.close()
 
     def _refuse(self, expected: str, found: str, mend: str) -> None:
         """Keep why an attempt failed; the first ends the start."""

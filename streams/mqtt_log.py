@@ -67,8 +67,12 @@ class Log:
                 str(folder), expected="a folder that this process alone can write", found=str(error), mend="Give each run its own --state."
             ) from None
         self._starts = deque(sorted(int(path.stem) for path in folder.glob("*.log")) or [0])
-        self._check()
-        self._file = self._open_last()
+        try:
+            self._check()
+            self._file = self._open_last()
+        except (InputError, OSError):
+            self._lock.close()
+            raise
         self.end = self.safe = self._starts[-1] + self._file.tell()  # what was taken, and what is on disk
         self._changed = threading.Condition()
         self._waiting: list[bytes] = []

@@ -54,8 +54,8 @@ def take(items: Iterator[Item], enough: Callable[[list[Item]], bool], most: int 
     for item in items:
         if not isinstance(item, Idle):
             found.append(item)
-        else:
-            most -= 1
+            continue
+        most -= 1
         if enough(found) or most < 0:
             break
     return found

@@ -110,7 +110,7 @@ def test_old_segments_go_and_the_rest_stays(tmp_path: Path) -> None:
     assert log.begin == 0
     log.acknowledge(place)
     assert log.begin == place
-    assert everything(log, place)[0] == entry(5)
+    assert everything(log, place)[0] == entry(5, 1000)
     with pytest.raises(InputError, match="offset"):
         list(log.read(0))
     log.close()

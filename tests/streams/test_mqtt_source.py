@@ -30,7 +30,7 @@ def test_what_is_published_is_read_here_or_away(
     first.close()
     publish(mosquitto, messages(unique, 100, 300))
     second = source(uri, tmp_path)
-    found += take(second.items(last(found)), lambda f: len(f) >= 200)
+    found += take(second.items(last(found)), lambda f: len(found) + len(f) >= 400)
     second.close()
     assert values(found) == [float(i) for i in range(400)]
     assert found[0].asset == "a"
@@ -50,7 +50,7 @@ def test_a_broker_that_restarts_loses_nothing(
     server.stop()
     server.run()
     publish(url, messages(unique, 500, 500))
-    found += take(items, lambda f: len(f) >= 900)
+    found += take(items, lambda f: len(set(values(f))) >= 900)
     assert sorted(set(values(found))) == [float(i) for i in range(1000)]
     assert one.figures()["mqtt_reconnects"] >= 1
     one.close()
@@ -116,6 +116,7 @@ def test_a_wrong_password_is_told_and_not_shown(
         assert "4711" not in str(told.value)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves the socket of a refused handshake open
 def test_tls_is_verified_both_ways(own_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = own_server("mosquitto", secure=True)
     facts: dict[str, Any] = server.facts
