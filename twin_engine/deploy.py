@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import streams
+from streams.kafka.dead import Dead, dead_letters, send_again
 from streams.kafka.migrate import grow, read_all, write_all
 from streams.kafka.topics import Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
@@ -110,6 +111,23 @@ def migrate(path: Path, count: int) -> list[int]:
         about = {"definition": old[0].document["definition"], "partitions": count}
         await write_all(kafka, *place, [(offset, pack(s)) for offset, s in zip(offsets, dealt, strict=True)], about)
         return [len(snapshot.document["assets"]) for snapshot in dealt]
+
+    return asyncio.run(main())
+
+
+def dead(path: Path, *, reason: str = "", send: bool = False) -> list[Dead]:
+    """Return the dead letters of a twin that were not sent again yet, of one reason or all; with ``send`` all that there are are."""
+    config = read_config(path)
+    names, kafka = Names(config.app, load(config.twin).name), config.kafka.cluster()
+    topic, group = names.of("dead"), f"{config.app}.dead"
+    if send and reason:
+        raise InputError("--send", expected="all reasons", found=f"--reason {reason}", mend="Offsets are noted: send all, or none.")
+
+    async def main() -> list[Dead]:
+        found = [one async for one in dead_letters(kafka, topic, group) if reason in {"", one.reason}]
+        if send and found:
+            await send_again(kafka, found, config.input.topic, topic, group)
+        return found
 
     return asyncio.run(main())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twin_engine.engine import Engine
@@ -63,7 +63,7 @@ class Partition:
             taken.records += 1
             for item in self.codec.decode(record):
                 if isinstance(item, Reject):
-                    taken.rejects.append(item)
+                    taken.rejects.append(item if item.asset else replace(item, asset=record.subject))  # with its key it can be sent again
                     self.engine.telemetry.rejects[item.reason] += 1
                 else:
                     readings.append(item)

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.fleet_of_one_channel import twin
 from streams.kafka.client import Kafka
+from streams.kafka.dead import Dead, dead_letters, send_again
 from streams.kafka.runtime import AiokafkaRuntime
 from streams.kafka.store import Fenced, SnapshotStore
 from streams.kafka.topics import Names, ensure
@@ -81,6 +82,31 @@ def test_rejects_go_to_the_dead_topic_with_their_reasons_and_the_rest_is_untouch
         assert [m.value for m in found] == [value for _, value in bad]
         assert [json.loads(dict(m.headers)["reason"]) for m in found] == ["malformed", "not_utf8", "malformed"]
         assert [json.loads(dict(m.headers)["position"]) for m in found] == [20, 21, 22]
+
+    asyncio.run(main())
+
+
+def test_dead_letters_are_looked_at_and_sent_again_once(kafka: str, unique: str) -> None:
+    topic, source = Names(unique, "one").of("dead"), f"{unique}.in"
+
+    async def letters() -> list[Dead]:
+        return [one async for one in dead_letters(Kafka(kafka), topic, f"{unique}.dead")]
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {source: {}}, 1)
+        worker = worker_of(kafka, unique)
+        task = asyncio.create_task(worker.run())
+        await send(kafka, source, [*samples(0, 5), (b"a", b'{"ts": 1700000100, "value": "x"}'), (b"b", b"{")])
+        await until(lambda: sum(worker.stats.rejects.values()) == 2, task)
+        await until(lambda: worker.shards[0].saved == 7, task)
+        found = await letters()
+        assert [(d.asset, d.position) for d in found] == [("a", 5), ("b", 6)]
+        await send_again(Kafka(kafka), found, source, topic, f"{unique}.dead")
+        await until(lambda: sum(worker.stats.rejects.values()) == 4, task)
+        await stopped(worker, task)
+        again = await letters()
+        assert [(d.asset, d.raw) for d in again] == [(d.asset, d.raw) for d in found]
+        assert min(d.position for d in again) > 6
 
     asyncio.run(main())
 

@@ -114,6 +114,22 @@ def migrate(
 
 
 @app.command()
+def dead(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    reason: Annotated[str, typer.Option(metavar="REASON", help="Only those.")] = "",
+    send: Annotated[bool, typer.Option("--send", help="Send all to the input again, once.")] = False,
+) -> None:
+    """Show what could not be read from Kafka and why; send it again once that is mended."""
+    from twin_engine.cli.report import table
+    from twin_engine.deploy import dead as letters
+
+    found = letters(config, reason=reason, send=send)
+    head = ("partition", "offset", "asset", "reason", "detail", "bytes")
+    table(head, [(str(d.partition), str(d.position), d.asset, d.reason, d.detail, repr(d.raw[:60])) for d in found])
+    print(f"{len(found)} {'sent again' if send else 'dead letters'}")
+
+
+@app.command()
 def twins() -> None:
     """List the catalogue."""
     from twin_engine.cli.report import table

@@ -1,0 +1,67 @@
+"""The dead letters of a twin in Kafka: looked at, and sent again once what was wrong is mended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from streams.kafka.client import Kafka
+from streams.kafka.topics import partitions
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A dead letter. position: its offset in the input. place: its own offset."""
+
+    reason: str
+    detail: str
+    asset: str
+    partition: int
+    position: int
+    raw: bytes
+    place: int
+
+
+async def dead_letters(kafka: Kafka, topic: str, group: str) -> AsyncIterator[Dead]:
+    """Yield those that the group has not sent again, partition by partition, up to the ends as they are now."""
+    count = await partitions(kafka, topic)
+    reader = AIOKafkaConsumer(**kafka.options(), group_id=group, enable_auto_commit=False, auto_offset_reset="earliest")
+    await reader.start()
+    try:
+        places = [TopicPartition(topic, p) for p in range(count)]
+        reader.assign(places)
+        ends = await reader.end_offsets(places)
+        for place in places:
+            start = await reader.committed(place)
+            if start is None:
+                start = (await reader.beginning_offsets([place]))[place]
+            reader.seek(place, start)
+            while await reader.position(place) < ends[place]:
+                for message in (await reader.getmany(place, timeout_ms=1000)).get(place, []):
+                    yield _dead(message)
+    finally:
+        await reader.stop()
+
+
+def _dead(message: Any) -> Dead:
+    told = {name: msgspec.json.decode(value) for name, value in message.headers}
+    asset = message.key.decode(errors="replace") if message.key else ""
+    return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], message.value or b"", message.offset)
+
+
+async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, group: str) -> None:
+    """Send dead letters to the input and note, in the same transaction, that this was done."""
+    producer = AIOKafkaProducer(**kafka.options(), transactional_id=f"{group}-again")
+    await producer.start()
+    try:
+        async with producer.transaction():
+            for one in dead:
+                await producer.send(source, one.raw, key=one.asset.encode() or None, partition=one.partition)
+            offsets = {TopicPartition(topic, one.partition): one.place + 1 for one in dead}
+            await producer.send_offsets_to_transaction(offsets, group)
+    finally:
+        await producer.stop()
