@@ -1,0 +1,134 @@
+"""Events and shown outputs to an MQTT broker: at least once, in order, complete at flush."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import numpy as np
+
+from streams.codecs import open_codec
+from streams.mqtt_address import Broker, parse_broker
+from streams.mqtt_client import Link, Session
+from streams.shown import shown_blocks
+from streams.uri import Uri
+from twin_engine.clock import NS
+from twin_engine.errors import SinkError
+from twin_engine.ports import BlockSpec
+from twin_engine.records import Position, Reading, Update, event_line
+
+IN_FLIGHT = 1000  # messages that the broker has not acknowledged
+_PATIENCE = 10.0  # seconds without an acknowledgement
+_LEVEL = re.compile(r"[/+#%\x00]")
+
+
+def open_mqtt_sink(uri: Uri, show: tuple[str, ...]) -> MqttSink:
+    """Open ``mqtt://USER@HOST:1883/PREFIX?outputs=yes``, or ``mqtts:``: topics ``PREFIX/ASSET/STAGE``.
+
+    Events are JSON as in a file of events; with ``outputs=yes`` the shown outputs go to ``PREFIX/ASSET/STAGE.PORT``, a JSON of columns
+    as the codec ``json`` reads it. retain: ``yes`` keeps the last of each topic at the broker. For the rest see ``mqtt_address``.
+    """
+    broker = parse_broker(uri, "outputs", "retain")
+    if any(c in broker.topic for c in "+#{}"):
+        raise SinkError(broker.place, expected="a topic to publish below", found=broker.topic, mend="Write mqtt://HOST/twins.")
+    outputs, retain = uri.choice("outputs", ("yes", "no"), "no") == "yes", uri.choice("retain", ("yes", "no"), "no") == "yes"
+    return MqttSink(broker, show if outputs else (), retain=retain)
+
+
+class MqttSink:
+    """Publishes; flush waits until the broker has acknowledged all. It cannot overwrite: after a crash an id may come twice."""
+
+    def __init__(self, broker: Broker, show: tuple[str, ...], *, retain: bool = False) -> None:
+        self._broker, self._show, self._retain = broker, show, retain
+        self._codec = open_codec("json", "{asset}")
+        self._link: Link | None = None
+        self._open: set[int] = set()  # numbers of messages that are not acknowledged
+        self._done: set[int] = set()  # those that were before we knew their numbers
+        self._moved = threading.Condition()
+
+    def open(self, position: Position) -> None:
+        """Connect; raises SinkError where the broker is down or refuses."""
+        del position
+        self._end()
+        self._open, self._done = set(), set()
+        name = self._broker.uri.options.get("client_id") or f"twin-engine-{secrets.token_hex(5)}"
+        self._link = Link(self._broker, Session(name), published=self._published)
+        self._link.start()
+
+    def write(self, update: Update) -> None:
+        """Publish an update's events and shown outputs; waits only while many are unacknowledged."""
+        for topic, raw in self._messages(update):
+            self._publish(topic, raw)
+
+    def _messages(self, update: Update) -> Iterator[tuple[str, bytes]]:
+        for key, block in shown_blocks(update, self._show).items():
+            spec = update.specs[key]
+            if not isinstance(spec, BlockSpec):
+                continue
+            values = np.where(block.valid, block.values, np.nan)
+            for i, row in enumerate(block.rows.tolist()):
+                ticks = int(block.start[i]) + np.arange(values.shape[2])
+                times = np.array([int(tick * NS / spec.rate) for tick in ticks.tolist()], np.int64)
+                reading = Reading(update.assets[row], spec.channels, times, values[i], units=spec.units)
+                for _, raw in self._codec.encode(reading):
+                    yield f"{_level(update.assets[row])}/{_level(key)}", raw
+        for event in update.events:
+            yield f"{_level(event.asset)}/{_level(event.stage)}", event_line(event).rstrip(b"\n")
+
+    def _publish(self, topic: str, raw: bytes) -> None:
+        link = self._link
+        if link is None:
+            raise SinkError(self._broker.place, expected="an open sink", found="closed", mend="Open it first.")
+        self._wait(IN_FLIGHT - 1)
+        info = link.client.publish(f"{self._broker.topic}/{topic}", raw, self._broker.qos, self._retain)
+        with self._moved:
+            if info.mid in self._done:
+                self._done.remove(info.mid)
+            else:
+                self._open.add(info.mid)
+
+    def _published(self, message: int) -> None:
+        with self._moved:
+            if message in self._open:
+                self._open.remove(message)
+            else:
+                self._done.add(message)
+            self._moved.notify_all()
+
+    def _wait(self, most: int) -> None:
+        """Wait until no more than ``most`` are unacknowledged; raises SinkError where nothing moves."""
+        end = time.monotonic() + _PATIENCE
+        with self._moved:
+            while (before := len(self._open)) > most:
+                self._moved.wait(0.1)
+                if len(self._open) < before:
+                    end = time.monotonic() + _PATIENCE
+                elif self._link is None or not self._link.connected or time.monotonic() > end:
+                    found = f"{len(self._open)} messages without"
+                    raise SinkError(self._broker.place, expected="acknowledgements", found=found, mend="Start the broker again.")
+
+    def flush(self) -> Position:
+        """Wait until the broker has everything; raises SinkError."""
+        if self._link is not None:
+            self._wait(0)
+
+    def close(self) -> None:
+        """Flush and disconnect."""
+        try:
+            self.flush()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+
+def _level(name: str) -> str:
+    """Return a name as one level of a topic; what a level cannot hold is percent-encoded."""
+    return _LEVEL.sub(lambda match: quote(match[0], safe=""), name)
