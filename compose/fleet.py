@@ -14,7 +14,7 @@ import itertools
 import signal
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -40,11 +40,16 @@ class Mqtt:
 
     def __init__(self, url: SplitResult, password: str, trust: ssl.SSLContext | None) -> None:
         import paho.mqtt.client as mqtt  # noqa: PLC0415 - of the one way only
+        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._open, self._done = 0, asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._client.on_publish = lambda *_: loop.call_soon_threadsafe(self._acknowledged)  # it comes in paho's thread
+
+        def published(*_: object) -> None:  # in paho's thread
+            loop.call_soon_threadsafe(self._acknowledged)
+
+        self._client.on_publish = published
         if url.username:
             self._client.username_pw_set(url.username, password)
         if trust:
@@ -80,7 +85,7 @@ class KafkaTopic:
 
 
 @contextlib.asynccontextmanager
-async def way(url: SplitResult, password: str, ca: Path | None) -> Any:
+async def _way(url: SplitResult, password: str, ca: Path | None) -> AsyncIterator[Way]:
     """Give what the address names."""
     secured = url.scheme.endswith("s")
     if url.scheme.startswith("mqtt"):
@@ -129,7 +134,7 @@ async def main() -> None:
     parameters = dict(entry.split("=", 1) for entry in given.parameters)
     start = (time.time_ns() // NS) * NS
     fleet = seconds(given.twin, expand([given.assets]), start, parameters)
-    async with way(url, password, given.ca) as to:
+    async with _way(url, password, given.ca) as to:
         running = asyncio.ensure_future(publish(fleet, codec, to, start))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
         with contextlib.suppress(asyncio.CancelledError):
