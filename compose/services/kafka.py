@@ -110,9 +110,8 @@ def _container() -> Program:
 
 
 def _maven() -> Program:
-    for need in ("java", "mvn"):
-        if shutil.which(need) is None:
-            raise Missing(f"Maven Central: no {need} on the PATH (Java 17 or later and Maven are needed)")
+    if shutil.which("java") is None:
+        raise Missing("Maven Central: no java on the PATH (17 or later is needed, and Maven)")
 
     def fetch(folder: Path) -> None:
         (folder / "pom.xml").write_text(_POM)
