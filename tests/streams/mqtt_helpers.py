@@ -13,7 +13,7 @@ import paho.mqtt.client as paho
 from streams.context import Context
 from streams.registry import source_at
 from streams.source_mqtt import MqttSource
-from tests.services.clients import PATIENCE, Listener
+from tests.services.clients import PATIENCE
 from twin_engine.records import Idle, Item, Position, Reading
 
 BEGIN = 1_700_000_000
@@ -40,12 +40,18 @@ def messages(prefix: str, count: int, begin: int = 0) -> list[tuple[str, bytes]]
     ]
 
 
-def publish(url: str, said: Iterable[tuple[str, bytes]], qos: int = 1) -> None:
+def publish(url: str, said: Iterable[tuple[str, bytes]], qos: int = 1, version: int = 5) -> None:
     """Publish and wait until the broker has taken all (QoS 1) or all is written (QoS 0)."""
-    with Listener(url, "") as publisher:
-        infos: list[paho.MQTTMessageInfo] = [publisher.client.publish(topic, raw, qos=qos) for topic, raw in said]
-        for info in infos:
-            info.wait_for_publish(PATIENCE)
+    at = urlsplit(url)
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTProtocolVersion(version))
+    client.username_pw_set(at.username, at.password)
+    client.connect(at.hostname or "", at.port or 0)
+    client.loop_start()
+    infos: list[paho.MQTTMessageInfo] = [client.publish(topic, raw, qos=qos) for topic, raw in said]
+    for info in infos:
+        info.wait_for_publish(PATIENCE)
+    client.disconnect()
+    client.loop_stop()
 
 
 def take(items: Iterator[Item], enough: Callable[[list[Item]], bool], most: int = 600) -> list[Item]:
