@@ -32,7 +32,7 @@ class Password(BaseAuthPlugin):
         return hmac.compare_digest(given, f"{self.config.user}\0{self.config.password}".encode())
 
     @dataclass
-    class Config:
+    class Config:  # pyright: ignore[reportIncompatibleVariableOverride] - as amqtt's own plugins do
         """What is asked for."""
 
         user: str = ""

@@ -18,6 +18,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -88,8 +90,8 @@ class Link:
     def _make(self) -> paho.Client:
         keep = self.session.expiry > 0
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, self.session.client_id, clean_session=None if self.broker.version == 5 else not keep,
-            protocol=paho.MQTTProtocolVersion(self.broker.version), manual_ack=True,
+            CallbackAPIVersion.VERSION2, self.session.client_id, clean_session=None if self.broker.version == 5 else not keep,
+            protocol=MQTTProtocolVersion(self.broker.version), manual_ack=True,
         )  # fmt: skip
         if self.broker.tls is not None:
             client.tls_set_context(self.broker.tls)
@@ -177,7 +179,7 @@ class Link:
             client.username_pw_set(broker.user or None, password)
         properties = None
         if broker.version == 5:
-            properties = Properties(paho.PacketTypes.CONNECT)
+            properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval, properties.ReceiveMaximum = self.session.expiry, self.session.receive_maximum
         # The client gives up after two of its own intervals without a word, PINGRESP included: 1.5 of the one that was asked for.
         interval = max(1, int(broker.keepalive * 0.75))

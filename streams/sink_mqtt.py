@@ -70,7 +70,8 @@ class MqttSink:
             if not isinstance(spec, BlockSpec):
                 continue
             values = np.where(block.valid, block.values, np.nan)
-            for i, row in enumerate(block.rows.tolist()):
+            rows: list[int] = block.rows.tolist()
+            for i, row in enumerate(rows):
                 ticks = int(block.start[i]) + np.arange(values.shape[2])
                 times = np.array([int(tick * NS / spec.rate) for tick in ticks.tolist()], np.int64)
                 reading = Reading(update.assets[row], spec.channels, times, values[i], units=spec.units)

@@ -135,7 +135,9 @@ class MqttSource:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"  # no pattern has it: a reject
-        entry = Entry(self._clock.now(), topic, message.payload[: LIMIT + 1], _headers(message))  # what is longer is a reject as it is
+        entry = Entry(
+            self._clock.now(), topic, bytes(message.payload[: LIMIT + 1]), _headers(message)
+        )  # what is longer is a reject as it is
         token = Token(connection, message.mid if message.qos else 0)
         if not self._held and self._log is not None and self._log.append(entry, token):
             self.counts["messages"] += 1
