@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.record import RESULTS
 from compose.services import Server, start
 from streams import open_sink
 from streams.spool import Spool
@@ -55,8 +54,6 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as folder, start("influx", Path(folder) / "influx") as server:
         result = outage(server, Path(folder), 60 * minutes)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "influx_outage.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
