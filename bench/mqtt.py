@@ -1,7 +1,7 @@
 """What a message costs: ``python -m bench.mqtt [--messages N]``.
 
-N messages of one sample (JSON, QoS 1) wait at a real Mosquitto. They are read by the bare client, paho in its own thread, which acknowledges
-and does nothing, and by the source: logged on disk, acknowledged, decoded; in the same run. Prints one JSON line: messages a second of wall
+N messages of one sample (JSON, QoS 1) wait at a real Mosquitto. They are read by the bare client, paho in its own thread, which acknowledges and
+does nothing, and by the source: logged on disk, acknowledged, decoded; in the same run. Prints one JSON line: messages a second of wall
 clock, and CPU microseconds a message, of each. MQTT_URL says where the broker is, as ``make services`` writes it.
 """
 
@@ -27,13 +27,13 @@ def client(url: str, name: str, *, clean: bool = True) -> paho.Client:
     at = urlsplit(url)
     made = paho.Client(paho.CallbackAPIVersion.VERSION2, name, clean_session=clean)
     made.username_pw_set(at.username, at.password)
+    made.max_inflight_messages_set(1000)
     made.connect(at.hostname or "", at.port or 1883)
     return made
 
 
 def fill(url: str, prefix: str, n: int) -> None:
     made = client(url, "")
-    made.max_inflight_messages_set(1000)
     made.loop_start()
     infos = [made.publish(f"{prefix}/a{i % 100}/x", b'{"ts": %d, "value": 1.5}' % (1_700_000_000 + i // 100), 1) for i in range(n)]
     for info in infos:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from twin_engine.clock import NS, Clock
 from twin_engine.errors import InputError
-from twin_engine.records import Idle, Item, Position, Reading, Source
+from twin_engine.records import Idle, Item, Position, Reading, Source, Telling
 
 PIECE = 1 / 16  # seconds of event time in a reading of a paced source
 _LOOK = 0.1  # seconds between looks at the clock while waiting
@@ -73,6 +73,10 @@ class Paced:
     def acknowledge(self, position: Position) -> None:
         """Pass it on, as the source's own position."""
         self._source.acknowledge(position["before"] if isinstance(position, dict) and "before" in position else position)
+
+    def figures(self) -> Mapping[str, float]:
+        """Return the source's own figures."""
+        return self._source.figures() if isinstance(self._source, Telling) else {}
 
     def close(self) -> None:
         """Close the source."""

@@ -229,6 +229,15 @@ class Watcher(Protocol):
 
 
 @runtime_checkable
+class Telling(Protocol):
+    """A source with figures of its own: messages, drops by reason."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Return them; names say whose they are."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Where updates go. Opened at the position of a snapshot (None: begin anew), to which a file is cut back."""
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.engine import Engine
-from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Update, Watcher
+from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Telling, Update, Watcher
 from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
@@ -117,6 +117,8 @@ class Run:
             figures["snapshot_age_s"] = (self._clock.now() - self._saved) / NS
         for kind, counts in (("dropped", telemetry.dropped), ("rejected", telemetry.rejects)):
             figures |= {f"{kind}_{reason}": float(n) for reason, n in counts.items()}
+        if isinstance(self._source, Telling):
+            figures |= self._source.figures()
         return figures
 
     def stop(self) -> None:

@@ -53,6 +53,7 @@ def test_a_broker_that_restarts_loses_nothing(
     found += take(items, lambda f: len(set(values(f))) >= 900)
     assert sorted(set(values(found))) == [float(i) for i in range(1000)]
     assert one.figures()["mqtt_reconnects"] >= 1
+    assert one.figures()["mqtt_messages"] >= 1000
     one.close()
 
 
