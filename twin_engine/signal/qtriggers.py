@@ -29,7 +29,8 @@ Single = NDArray[np.float32]
 
 LOWEST_SCORE = 5.0  # tiles below it are not looked at
 OVERLAP = 2.5  # independent trials to one independent tile, measured in Gaussian noise: rows and planes overlap less than tiles
-HELD_BACK = Fraction(1, 4)  # s, by which a row's level trails, so that a glitch does not hide itself
+HELD_BACK = Fraction(1, 4)  # s, by which a row's level trails at least, so that a glitch does not hide itself
+TRUST = 64  # independent tiles behind a level at least: what is known from fewer keeps long tiles from ever standing out
 COLUMNS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "start": ("i8", ()), "peak": ("i8", ()), "end": ("i8", ()), "channel": ("i8", ()), "score": ("f8", ()), "snr": ("f8", ()),
     "frequency": ("f8", ()), "bandwidth": ("f8", ()), "q": ("f8", ()),
@@ -43,7 +44,9 @@ class QTriggers(Stage):
     band: Hz, as far as the bisquare windows fit below the Nyquist frequency. q: range of Q (at least 3.4). mismatch: the largest part
     of its energy that a signal between tiles loses. longest: tiles with a longer Q/f are left out: it bounds the lag. cadence: the
     longest time between transforms of a row, about which slow rows trail: shorter costs more. memory: of each row's level, to which the
-    energies are normalised. rate: triggers a second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart
+    energies are normalised; rows of long tiles remember longer, until 64 independent tiles are behind a level, and a level trails by a
+    tile's length (Q/f, at least 1/4 s), so that scattered light, which stays for seconds at low frequencies, is not its own background.
+    rate: triggers a second that Gaussian noise gives, which sets the threshold. gap: tiles no further apart
     are one trigger. duration: after which a trigger is closed whatever follows.
 
     Ports: ``triggers``, marks with start, peak, end (ns UTC), channel, score, snr, frequency, bandwidth (of all its loud tiles, Hz) and
@@ -146,12 +149,15 @@ class QTriggersOp(Op):
         self._reach = -(-max(g.guard * g.factor + g.delay for g in plan.groups) // self._cell)  # cells each side that a tile depends on
         lag = max(*(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
-        memory = float(seconds(stage.memory))
-        self._trust = (2 * memory * plan.independent).astype(np.float32)
         q, f = plan.q, plan.frequency
+        spans = [slice(g.row, g.row + len(g.first_bin)) for g in plan.groups]
+        memories = [max(float(seconds(stage.memory)), TRUST / 2 / plan.independent[span].min()) for span in spans]
+        known = np.concatenate([2 * memory * plan.independent[span] for memory, span in zip(memories, spans, strict=True)])
+        self._trust = known.astype(np.float32)
         self._half = q / (4 * math.sqrt(math.pi) * f) * float(rate)
         self._band = np.stack([math.sqrt(math.pi) * f / q, f])
-        self._depths = [math.ceil(HELD_BACK * rate / (g.hop * g.factor)) for g in plan.groups]
+        held = [max(float(HELD_BACK), (q[span] / f[span]).max()) * float(rate) for span in spans]
+        self._depths = [math.ceil(back / (g.hop * g.factor)) for g, back in zip(plan.groups, held, strict=True)]
         self._places = np.cumsum([0] + [len(g.first_bin) * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
         self._shapes = [
             np.array([
@@ -163,7 +169,7 @@ class QTriggersOp(Op):
         trials = OVERLAP * float(plan.independent.sum()) * self._channels
         self._threshold = max(LOWEST_SCORE, math.log(trials / float(hertz(stage.rate))))
         gap, longest = samples(seconds(stage.gap), rate, place), samples(seconds(stage.duration), rate, place)
-        forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g in plan.groups]
+        forget = [-math.expm1(-g.hop * g.factor / float(rate) / memory) for g, memory in zip(plan.groups, memories, strict=True)]
         self._rates = [np.array([part, LOWEST_SCORE, self._threshold]) for part in forget]
         self._shape = np.array([self._cell, gap, longest], float)
         self._room = longest // self._cell + 3
