@@ -51,7 +51,10 @@ def _iso(text: str) -> int:
 def _exact(text: str, unit: str) -> int:
     """Return ns UTC of a decimal number, without going through a float."""
     try:
-        ns = int(Decimal(text).scaleb(DIGITS[unit]).to_integral_value(ROUND_HALF_EVEN))
+        number = Decimal(text)
+        if number.adjusted() > 20:  # else 1e999999 is written out digit by digit
+            raise ValueError(text)
+        ns = int(number.scaleb(DIGITS[unit]).to_integral_value(ROUND_HALF_EVEN))
     except (InvalidOperation, OverflowError, ValueError):
         raise ValueError(f"{text!r} is not a time") from None
     if abs(ns) > _LARGEST:
