@@ -10,7 +10,7 @@ from streams.times import from_text
 @pytest.mark.parametrize("text", ["1e999999999", "-1e99999", "NaN", "Infinity", "", "yesterday"])
 def test_what_is_no_time_is_refused_at_once(text: str) -> None:
     for unit in ("s", "ns", ""):
-        with pytest.raises(ValueError, match="time|range"):
+        with pytest.raises(ValueError, match=r"time|range"):
             from_text(text, unit)
 
 
