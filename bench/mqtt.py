@@ -1,8 +1,8 @@
 """What a message costs: ``python -m bench.mqtt [--messages N]``.
 
-N messages of one sample (JSON, QoS 1) wait at a real Mosquitto. They are read by the bare client (paho in its own thread, which does no more
-than acknowledge) and by the source (logged on disk, acknowledged, decoded), in the same run. Prints one JSON line: messages a second of wall
-clock, and CPU microseconds a message, of each. MQTT_URL says where the broker is, as ``make services`` writes it.
+N messages of one sample (JSON, QoS 1) wait at a real Mosquitto. They are read by the bare client (paho in its own thread, which only
+acknowledges) and by the source (logged on disk, acknowledged, decoded), in the same run. Prints one JSON line: messages a second of
+wall clock, and CPU microseconds a message, of each. MQTT_URL says where the broker is, as ``make services`` writes it.
 """
 
 from __future__ import annotations
