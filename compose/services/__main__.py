@@ -35,15 +35,24 @@ def main() -> int:
 
 
 def _start(name: str) -> bool:
-    server = Server.load(STATE / name)
     try:
-        if server is None or not server.alive:
-            server = start(name, STATE / name)
+        server = _again(name) or start(name, STATE / name)
     except Missing as reason:
         sys.stdout.write(f"{name}: missing. {reason}\n")
         return False
     sys.stdout.write(f"{name}: {server}\n")
     return True
+
+
+def _again(name: str) -> Server | None:
+    """Return the server that runs, or ran, with the ports and data it had; None where there is none, or it does not start any more."""
+    server = Server.load(STATE / name)
+    if server is None or server.alive:
+        return server
+    try:
+        return server.run()
+    except Missing:
+        return None
 
 
 def _stop(name: str) -> bool:

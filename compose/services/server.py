@@ -75,7 +75,7 @@ class Server:
         """Whether our process runs."""
         return self.pid > 0 and born(self.pid) == self.born
 
-    def run(self, seconds: float = 60) -> Server:
+    def run(self, seconds: float = 120) -> Server:
         """Start the process and wait until it answers. Missing, with the end of its log, when it does not within `seconds`."""
         log = self.path / "log"
         log.touch(0o600)
