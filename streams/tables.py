@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import compute
 
 from streams.rows import MISSING
-from streams.times import DIGITS, from_numbers, from_text
+from streams.times import DIGITS, from_gps, from_text
 from streams.uri import nearest
 from twin_engine.errors import InputError, SinkError
 from twin_engine.ports import Float, Int
@@ -24,14 +25,16 @@ from twin_engine.ports import Float, Int
 pc: Any = compute  # its functions are made at run time, so nothing knows their types
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ADDED = ("score", "p_value", "alarm")
+NO_TIME = int(np.iinfo(np.int64).min)
+LARGEST = 9.2e18  # ns, of a time on either side of 1970
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """A table read. table: all columns, text as it was.
 
-    times: int64 ``(row,)``, ns UTC. values: float64 ``(row, column)``, NaN where missing. unreadable: values that are neither a number
-    nor missing.
+    times: int64 ``(row,)``, ns UTC, the smallest int64 where missing or not to be read. values: float64 ``(row, column)``, NaN where
+    missing. unreadable: values that are neither a number nor missing.
     """
 
     table: Any
@@ -47,17 +50,23 @@ def is_table(path: Path) -> bool:
 
 
 def read(path: Path, time: str, values: Sequence[str], unit: str) -> Series:
-    """Read a table; raises InputError naming the nearest column, or the row whose time cannot be read.
+    """Read a table; raises InputError naming what is wrong with the file, the nearest column, or the unit when no time can be read.
 
     unit: of a time column that holds numbers. A value that is no number counts as missing and is counted in ``unreadable``.
     """
+    if unit not in DIGITS:
+        raise InputError("--unit", expected=", ".join(DIGITS), found=repr(unit))
     if not is_table(path) or not path.is_file():
         raise InputError(
             str(path),
             expected=f"a file ending in {', '.join(SUFFIXES)}",
             found="a file of another kind" if path.exists() else "nothing there",
         )
-    table, separator = (pq.read_table(path), ",") if path.suffix == ".parquet" else _read_csv(path)
+    try:
+        table, separator = (pq.read_table(path), ",") if path.suffix.lower() == ".parquet" else _read_csv(path)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        found = str(error).splitlines()[0]
+        raise InputError(str(path), expected="a whole file of the kind its name says", found=found, mend="Get the file anew.") from None
     for name in (time, *values):
         if name not in table.column_names:
             raise InputError(
@@ -67,7 +76,12 @@ def read(path: Path, time: str, values: Sequence[str], unit: str) -> Series:
     clash = [name for name in ADDED if name in table.column_names]
     if clash:
         raise InputError(f"columns of {path}", expected="none called score, p_value or alarm", found=clash[0], mend="Rename or drop it.")
-    times = _times(table.column(time).combine_chunks(), path, time, unit)
+    column = table.column(time).combine_chunks()
+    times = _times(column, unit)
+    if len(times) and (times == NO_TIME).all():
+        mend = "Say the unit of numbers with --unit (s, ms, us, ns, gps), or write 2015-09-14 09:50:45."
+        found = f"{str(column[0])!r} and no other that is one with --unit {unit}"
+        raise InputError(f"column {time!r} of {path}", expected="times of this era", found=found, mend=mend)
     columns = [_numbers(table.column(name).combine_chunks()) for name in values]
     unreadable = sum(bad for _, bad in columns)
     return Series(table, separator, times, np.stack([c for c, _ in columns], axis=1), unreadable)
@@ -100,34 +114,41 @@ def _read_csv(path: Path) -> tuple[Any, str]:
     return table, separator
 
 
-def _times(column: Any, path: Path, name: str, unit: str) -> Int:
-    """Return ns UTC of a column of timestamps, numbers or text."""
-    place = f"column {name!r} of {path}"
+def _times(column: Any, unit: str) -> Int:
+    """Return ns UTC of a column of timestamps, numbers or text, NO_TIME where there is none that an int64 can hold."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _from_text(column, place, unit)
-    if column.null_count:
-        row = int(np.flatnonzero(pc.is_null(column).to_numpy(zero_copy_only=False))[0])
-        raise InputError(f"row {row + 1}, {place}", expected="a time", found="nothing", mend="Mend or remove that row.")
+        return _from_text(column, unit)
+    if pa.types.is_date(column.type):
+        column = pc.cast(column, pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):
-        return cast("Int", pc.cast(column, pa.timestamp("ns", column.type.tz)).cast(pa.int64()).to_numpy())
-    return from_numbers(column.to_numpy(zero_copy_only=False), unit, place)
+        unit = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}[column.type.unit]
+        column = pc.cast(column, pa.int64())
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return np.full(len(column), NO_TIME)
+    scale = 10 ** DIGITS[unit]
+    known = np.asarray(pc.invert(pc.is_null(column, nan_is_null=True)).to_numpy(zero_copy_only=False), bool)
+    whole: Any = np.where(known, pc.fill_null(column, 0).to_numpy(zero_copy_only=False), 0)
+    known &= np.abs(whole.astype(np.float64)) < LARGEST / scale
+    whole = np.where(known, whole, 0)
+    part = np.zeros(len(whole), np.int64)
+    if whole.dtype.kind == "f":
+        part, whole = np.rint(whole % 1.0 * scale).astype(np.int64), np.floor(whole)
+    times = np.where(known, whole.astype(np.int64) * scale + part, 0)
+    return np.where(known, from_gps(times) if unit == "gps" else times, NO_TIME)
 
 
-def _from_text(column: Any, place: str, unit: str) -> Int:
+def _from_text(column: Any, unit: str) -> Int:
     for kind in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
         try:
             return cast("Int", pc.cast(column, kind).cast(pa.int64()).to_numpy())
         except pa.ArrowInvalid:
             continue
-    if unit not in DIGITS:
-        raise InputError("--unit", expected=", ".join(DIGITS), found=repr(unit))
-    found = np.empty(len(column), np.int64)
+    found = np.full(len(column), NO_TIME)
     for row, text in enumerate(column.to_pylist()):
         try:
-            found[row] = from_text(text, "" if unit == "s" else unit)
+            found[row] = from_text(text or "", "" if unit == "s" else unit)
         except ValueError:
-            mend = "Write 2015-09-14 09:50:45, or mend that row."
-            raise InputError(f"row {row + 1}, {place}", expected="ISO 8601 or a number", found=repr(text), mend=mend) from None
+            continue
     return found
 
 
@@ -152,11 +173,11 @@ def _numbers(column: Any) -> tuple[Float, int]:
 
 
 def write(path: Path, series: Series, score: Float, p_value: Float, alarm: Any) -> None:
-    """Write the table with its three new columns beside its place and move it there; raises SinkError."""
+    """Write the table with its three new columns, empty where they are NaN, beside its place and move it there; raises SinkError."""
     marks = alarm if path.suffix == ".parquet" else alarm.astype(np.int8)
     table = series.table
     for name, column in zip(ADDED, (score, p_value, marks), strict=True):
-        table = table.append_column(name, pa.array(column))
+        table = table.append_column(name, pa.array(column, from_pandas=True))  # NaN becomes nothing
     beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

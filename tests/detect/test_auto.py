@@ -8,7 +8,7 @@ import pytest
 from tests.oracles.surprise import surprises
 from twin_engine.detect import Auto
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.auto import HALF, hold_kernel
+from twin_engine.kernels.auto import HALF, HELD, ODD, TRAIL, hold_kernel
 from twin_engine.kernels.prototypes import BOX, LAGS, MERGE, box_novelty, lag_novelty, lag_vector
 from twin_engine.kernels.surprise import BINS, remember, surprise
 from twin_engine.ports import Block, BlockSpec
@@ -118,10 +118,34 @@ def test_nothing_is_said_in_the_warm_up_and_of_missing_values():
 def test_hold_off_lets_through_only_what_doubles():
     total = np.array([1.0, 10.0, 10.0, 19.0, 21.0, 30.0, 3.0, 0.0, 0.0, 0.0, 12.0])
     out, on = np.zeros(11), np.zeros(11, bool)
-    hold_kernel(total, np.zeros(3), 5.0, out, on)
+    hold_kernel(total, np.full(11, ODD), np.zeros(HELD), 5.0, out, on)
     assert out.tolist() == [1.0, 10.0, 0.0, 0.0, 21.0, 0.0, 0.0, 0.0, 0.0, 0.0, 12.0]
     assert on.tolist() == [False, True, True, True, True, True, False, False, False, False, True]
     assert HALF == 8.0
+
+
+def test_an_alarm_ends_when_no_sample_is_odd_any_more():
+    total, own = np.full(60, 20.0), np.zeros(60)
+    total[10], own[20] = 25.0, ODD
+    out, on = np.zeros(60), np.zeros(60, bool)
+    hold_kernel(total[:19], own[:19], np.zeros(HELD), 1000.0, out, on)
+    assert on[:19].tolist() == [True] * 8 + [False] * 11
+    own[7] = own[15] = ODD
+    hold_kernel(total, own, np.zeros(HELD), 1000.0, out, on)
+    assert np.flatnonzero(~on)[0] == 20 + TRAIL
+    assert not on[28:].any()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])  # with 2, chance raises an alarm just before, whose hold-off counts
+@pytest.mark.parametrize("length", [1, 5, 30])
+def test_an_alarm_covers_an_excursion_and_ends_with_it(seed, length):
+    x = np.random.default_rng(seed).normal(size=4000)
+    x[3000 : 3000 + length] += 10
+    alarm = judge(x)["alarm"][0] > 0
+    begin = int(np.argmax(alarm[3000:]))
+    assert begin <= 2
+    trail = int(np.argmin(alarm[3000 + begin :])) + begin - length
+    assert 0 <= trail <= 2 * TRAIL
 
 
 def test_boxes_remember_for_ever_and_grow():

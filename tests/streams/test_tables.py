@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streams.tables import read, write
+from streams.tables import NO_TIME, read, write
 from twin_engine.errors import InputError
 
 CSV = 'timestamp,"a, b",note\n2014-02-14 14:30:00,1.5,x\n2014-02-14 14:35:00,,"y ""z"""\n2014-02-14 14:40:00,oops,\n'
@@ -69,7 +69,8 @@ def test_times_are_exact(tmp_path: Path, text: str, unit: str, ns: int) -> None:
     ("text", "time", "value", "told"),
     [
         (CSV, "timestmp", "note", "Did you mean 'timestamp'?"),
-        ("t,v\n2014-02-14,1\nyesterday,2\n", "t", "v", "row 2, column 't'"),
+        ("t,v\ntoday,1\nyesterday,2\n", "t", "v", "column 't'"),
+        ("t,v\n1442224245422000000,1\n", "t", "v", "--unit"),
         ("t,v\n2014-02-14,1\n2014-02-15\n", "t", "v", "Row #3"),
         ("t,v,score\n2014-02-14,1,2\n", "t", "v", "found score"),
         ("", "t", "v", "a header"),
@@ -82,6 +83,16 @@ def test_errors_name_the_place(tmp_path: Path, text: str, time: str, value: str,
     with pytest.raises(InputError) as caught:
         read(path, time, [value], "s")
     assert told in str(caught.value)
+
+
+def test_a_time_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("t,v\n2014-02-14,1\nyesterday,2\n,3\n")
+    assert (read(path, "t", ["v"], "s").times == NO_TIME).tolist() == [False, True, True]
+    whole = pa.array([10**9, None, 2**62], pa.int64())
+    for column in (whole, pa.array([1e9, float("nan"), 1e300]), pa.array([10**12, None, 2**62], pa.timestamp("ms"))):
+        pq.write_table(pa.table({"t": column, "v": [1, 2, 3]}), tmp_path / "in.parquet")
+        assert read(tmp_path / "in.parquet", "t", ["v"], "s").times.tolist() == [10**18, NO_TIME, NO_TIME]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -36,10 +36,11 @@ def test_one_row_out_for_each_row_in(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert call(monkeypatch, tmp_path / "in.csv", "--time", "when", "--value", "load", "--to", out, "--plot", picture) == 0
     found = pd.read_csv(out)
     pd.testing.assert_frame_equal(found[["when", "load", "other"]], pd.read_csv(tmp_path / "in.csv"))
-    assert found["score"].between(0, 1).all()
-    assert found["p_value"].between(0, 1).all()
+    assert found.index[found["score"].isna()].tolist() == [70, 71]
+    assert found["score"].dropna().between(0, 1).all()
+    assert found["p_value"].dropna().between(0, 1).all()
     assert found.loc[4999:5100, "alarm"].any()
-    assert found.loc[70, ["score", "p_value", "alarm"]].tolist() == [0, 1, 0]
+    assert not found.loc[[70, 71], "alarm"].any()
     same, _ = detect(given, "when", "load")
     np.testing.assert_allclose(found["score"], same["score"], rtol=1e-12)
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -84,3 +85,53 @@ def test_unknown_detectors_and_columns_are_named(
     assert "Did you mean 'load'?" in capsys.readouterr().err
     assert call(monkeypatch, tmp_path / "in.csv", "--time", "when", "--value", "load", "--to", tmp_path) == 4
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_bad_file_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.parquet").write_bytes(b"no parquet")
+    (folder / "b.csv").write_text("when,other\n2020-01-01,1\n")
+    (folder / "c.csv.gz").write_bytes(b"\x1f\x8b\x08\x00broken")
+    (folder / "d.csv").write_text("when,load\n2020-01-01,1\n2020-01-02\n")
+    table(4, 400).to_csv(folder / "e.csv", index=False)
+    words = ("--time", "when", "--value", "load", "--detector", "level", "--to", out)
+    assert call(monkeypatch, folder, *words) == 4
+    told = capsys.readouterr().err
+    assert "4 of 5" in told
+    assert all(str(folder / name) in told for name in ("a.parquet", "b.csv", "c.csv.gz", "d.csv"))
+    assert [p.name for p in out.iterdir()] == ["e.csv"]
+    assert len(pd.read_csv(out / "e.csv")) == 400
+
+
+def test_bad_rows_are_masked_and_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = table(5, 1000).astype({"load": object})
+    given.loc[[500, 501], "when"] = ["yesterday", ""]
+    given.loc[510, "when"] = given.loc[505, "when"]
+    given.loc[520, "when"] = given.loc[519, "when"]
+    given.loc[530, "load"] = "oops"
+    given.to_csv(tmp_path / "in.csv", index=False)
+    words = ("--time", "when", "--value", "load", "--detector", "level", "--to", tmp_path / "out.csv", "--plot", tmp_path / "out.png")
+    assert call(monkeypatch, tmp_path / "in.csv", *words) == 0
+    found = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert found["when"].tolist() == given["when"].tolist()
+    empty = found.index[found["score"] == ""].tolist()
+    assert empty == found.index[found["p_value"] == ""].tolist() == [500, 501, 510, 530]
+    assert not found.loc[empty, "alarm"].any()
+    told = capsys.readouterr().err
+    assert "1000 rows, 4 masked (no time: 2, late time: 1, no value: 1), 1 at the time of the row before (judged), 1 values" in told
+    assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_times_in_another_unit_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    given = table(6, 50)
+    given["when"] = pd.to_datetime(given["when"]).astype("datetime64[ns]").astype("int64")
+    path = tmp_path / f"in.{kind}"
+    given.to_csv(path, index=False) if kind == "csv" else given.to_parquet(path)
+    words = (path, "--time", "when", "--value", "load", "--detector", "level", "--to", tmp_path / f"out.{kind}")
+    assert call(monkeypatch, *words) == 4
+    assert "--unit (s, ms, us, ns, gps)" in capsys.readouterr().err
+    assert call(monkeypatch, *words, "--unit", "ns") == 0

@@ -13,7 +13,7 @@ from twin_engine.clock import seconds
 from twin_engine.errors import DefinitionError
 from twin_engine.kernels.auto import (
     DAY_BINS,
-    HALF,
+    HELD,
     RING,
     SCALARS,
     STATISTICS,
@@ -27,7 +27,13 @@ from twin_engine.kernels.surprise import BINS
 from twin_engine.ports import Block, BlockSpec, Float, Port, Spec, relabel
 from twin_engine.stage import Op, Stage, block_input, samples
 
+EVEN = 4.0  # decades of p at which a score is 0.5
 LONGEST = Fraction(21 * 86400)  # s, the memory of the week's profile
+
+
+def rarity(decades: Float) -> Float:
+    """Return the score, 0..1, of -log10 p: 0.5 at p = 1e-4, whatever the detector. Shape kept."""
+    return decades / (decades + EVEN)
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,9 @@ class Auto(Stage):
     of a fuzzy ART network that never forgets. Each is turned into a surprise, -log10 of its tail probability under its own running
     history; what exceeds 0.5, at most 4, is summed, and the surprise of the sum's mean over 16 samples added twice.
 
-    Ports: ``surprise`` (primary; -log10 p of the sum under its own history), ``score`` (0..1, sum / (sum + 8): the higher, the rarer, the
-    same meaning for every channel; 0 in the hold-off unless the sum doubles), ``p_value``, ``alarm`` (1 from a score of 0.5 until the sum
-    is below 4.8, at most a hold-off).
+    Ports: ``surprise`` (primary; -log10 p of the sum under its own history), ``score`` (0..1, surprise / (surprise + 4): the higher, the
+    rarer), ``p_value``, ``alarm`` (1 from a sum of 8 until it is below 4.8, or 8 samples came of which none was odd in itself or made the
+    sum higher, at most a hold-off; within a hold-off another begins only at twice the sum).
     Sources: Grossberg 1976 and Carpenter et al. 1991 (adaptive resonance), Gupta et al. 2014 (survey of the other statistics).
     """
 
@@ -101,11 +107,11 @@ class AutoOp(Op):
         return AutoState(
             np.zeros((*shape, SCALARS)), np.zeros((*shape, 2, RING)), np.zeros((*shape, DAY_BINS + WEEK_BINS, 2)), lag, used, box,
             np.zeros((*shape, 1), np.int64), span, np.zeros((*history, BINS)), np.zeros((*history, BINS)), np.zeros((*history, 2)),
-            np.zeros((*shape, 3)),
+            np.zeros((*shape, HELD)),
         )  # fmt: skip
 
     def sums(self, state: AutoState, inputs: Mapping[str, Port]) -> tuple[Float, Any]:
-        """Advance the state; return ``(4, row, channel, time)``: sum, sum with hold-off, surprise, alarm; and where they are valid."""
+        """Advance the state; return ``(4, row, channel, time)``: sum, the sample's own oddness, surprise, alarm; and where valid."""
         block = cast("Block", inputs["source"])
         if "clock" in inputs:
             clock = cast("Block", inputs["clock"])
@@ -121,6 +127,6 @@ class AutoOp(Op):
         """Judge a block."""
         block = cast("Block", inputs["source"])
         out, said = self.sums(state, inputs)
-        _, held, rare, alarm = out
-        values = {"surprise": rare, "score": held / (held + HALF), "p_value": 10.0**-rare, "alarm": alarm}
+        _, _, rare, alarm = out
+        values = {"surprise": rare, "score": rarity(rare), "p_value": 10.0**-rare, "alarm": alarm}
         return state, {name: Block(v, said.copy(), block.rows.copy(), block.start.copy()) for name, v in values.items()}

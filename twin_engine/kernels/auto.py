@@ -25,12 +25,15 @@ RESIDUAL_MEANS = (4, 12, 36)  # samples
 MEANS = (4, 8, SHORT, 128)
 COLLECTIVE = 16  # samples, memory of the mean surprise
 CAP, USUAL = 4.0, 0.5  # a statistic adds its surprise above USUAL, at most CAP
-HALF = 8.0  # the sum that gets a score of 0.5
+HALF = 8.0  # the sum at which an alarm begins
 FLOOR = 0.6 * HALF  # the sum from which the hold-off reckons
+ODD, TRAIL = 2.0, 8.0  # -log10 p from which a sample is odd in itself; samples without one after which an alarm ends
 STATISTICS = 13  # those of `measure`, then the mean surprise, then the sum
+STILL = 0.25  # of the usual step between samples: less is as good as none
 LARGEST = 1e120  # a greater value is taken as missing: its square would not be finite
 COUNT, LEVEL, RESIDUAL, VARIANCE, ROUGHNESS, MEAN, TIME, PERIOD = range(8)
 SCALARS = 8
+HELD = 5
 
 
 class AutoState(NamedTuple):
@@ -47,7 +50,7 @@ class AutoState(NamedTuple):
     weight: Float  # (STATISTICS + 2, BINS): histories, see `twin_engine.kernels.surprise`
     total: Float
     meta: Float  # (STATISTICS + 2, 2)
-    held: Float  # (3,)
+    held: Float  # (HELD,), see `hold`
 
 
 class AutoSetting(NamedTuple):
@@ -147,28 +150,33 @@ def judge(f: float, k: int, s: Any, limit: float) -> float:
 
 
 @kernel
-def hold(total: float, held: Float, hold_off: float) -> tuple[float, bool]:
+def hold(total: float, own: float, held: Float, hold_off: float) -> tuple[float, bool]:
     """Return the sum, or 0 where one at least half as large was let through less than the hold-off ago, and whether an alarm is on.
 
-    held: (3,), the last sum let through above FLOOR, samples since, alarm on. An alarm begins at a sum of HALF that is let through, and
-    ends when the sum falls below FLOOR or after the hold-off, so that a sensor that stays odd does not alarm for ever.
+    own: how odd the sample is in itself, -log10 p. held: (HELD,), the last sum let through above FLOOR, samples since, alarm on, the
+    alarm's highest sum, samples since one that kept it on. An alarm begins at a sum of HALF that is let through. It ends when the sum falls
+    below FLOOR; after TRAIL samples of which none was odd in itself or made the sum higher than before, because long windows remember an
+    excursion that is over; and after the hold-off, so that a sensor that stays odd does not alarm for ever.
     """
     held[1] += 1.0
     silent = held[0] > 0.0 and held[1] <= hold_off and total <= 2.0 * held[0]
     if not silent and total > FLOOR:
         held[0], held[1] = total, 0.0
     if not silent and total >= HALF:
-        held[2] = 1.0
-    elif total < FLOOR or held[1] >= hold_off:
-        held[2] = 0.0
+        held[2], held[3], held[4] = 1.0, total, 0.0
+    else:
+        held[4] = 0.0 if own >= ODD or total > held[3] else held[4] + 1.0
+        held[3] = max(held[3], total)
+        if total < FLOOR or held[1] >= hold_off or held[4] >= TRAIL:
+            held[2] = 0.0
     return 0.0 if silent else total, held[2] > 0.0
 
 
 @kernel
-def hold_kernel(total: Float, held: Float, hold_off: float, out: Float, on: Bool) -> None:
+def hold_kernel(total: Float, own: Float, held: Float, hold_off: float, out: Float, on: Bool) -> None:
     """Run the hold-off over sums (time,); out and on, (time,), get what it lets through and where an alarm is on."""
     for t in range(len(total)):
-        out[t], on[t] = hold(total[t], held, hold_off)
+        out[t], on[t] = hold(total[t], own[t], held, hold_off)
 
 
 @kernel
@@ -186,7 +194,8 @@ def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: An
     """Run all rows and channels.
 
     x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row,
-    channel, time)``, gets the sum, the sum with the hold-off, the sum's surprise and the alarm. said: where they are valid.
+    channel, time)``, gets the sum, the sample's own oddness, the sum's surprise and the alarm. said: where they are valid.
+    A sample is as odd in itself as its residual is, or, where it hardly differs from the one before, as the drop of variance or roughness.
     """
     f, vector, lags = np.zeros(STATISTICS), np.zeros(LAGS), np.zeros(LAGS, np.float32)
     for i in range(len(rows)):
@@ -196,14 +205,19 @@ def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: An
                 if not valid[i, ch, t] or not abs(x[i, ch, t]) < LARGEST or not abs(time[i, t]) < LARGEST:
                     continue
                 measure(x[i, ch, t], time[i, t], s, c, f, vector, lags)
-                total = 0.0
+                last = int(s.scalar[COUNT]) - 1
+                still = abs(x[i, ch, t] - s.ring[0, (last - 1) & (RING - 1)]) <= STILL * s.scalar[ROUGHNESS]
+                total, own = 0.0, 0.0
                 for k in range(STATISTICS):
-                    total += min(max(judge(f[k], k, s, c.history) - USUAL, 0.0), CAP)
+                    found = judge(f[k], k, s, c.history)
+                    total += min(max(found - USUAL, 0.0), CAP)
+                    if k == 0 or (still and (k == 6 or k == 7)):
+                        own = max(own, found)
                 s.scalar[MEAN] += (total - s.scalar[MEAN]) / COLLECTIVE
                 total += 2.0 * min(max(judge(s.scalar[MEAN], STATISTICS, s, c.history) - USUAL, 0.0), CAP)
                 rare = judge(total, STATISTICS + 1, s, math.inf)
                 if s.scalar[COUNT] > c.warm_up:
                     said[i, ch, t] = True
-                    out[0, i, ch, t], out[2, i, ch, t] = total, rare
-                    out[1, i, ch, t], on = hold(total, s.held, c.hold_off)
+                    out[0, i, ch, t], out[1, i, ch, t], out[2, i, ch, t] = total, own, rare
+                    _, on = hold(total, own, s.held, c.hold_off)
                     out[3, i, ch, t] = 1.0 if on else 0.0
