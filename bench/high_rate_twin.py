@@ -16,9 +16,9 @@ twin = Twin(
     stages={
         "white": Whiten("strain", memory="32 s", segment="1/2 s", warm_up="6.5 s"),
         "glitch": QTriggers("white", band=(20, 2048), q=(4, 64), longest="1/2 s", cadence="1/8 s", gap="1/8 s", duration="1/8 s"),
-        "alarm": Alarm("glitch", rate="1/h", gap="1/4 s", kind="glitch"),
+        "alarm": Alarm("glitch", rate="20/min", gap="1/4 s", kind="glitch"),
         "aux_white": Whiten("aux", memory="32 s", segment="1/2 s", warm_up="6.5 s"),
         "aux_glitch": QTriggers("aux_white", band=(20, 256), q=(4, 64), longest="1/2 s", cadence="1/8 s", gap="1/8 s", duration="1/8 s"),
-        "aux_alarm": Alarm("aux_glitch", rate="1/h", gap="1/4 s", kind="glitch"),
+        "aux_alarm": Alarm("aux_glitch", rate="20/min", gap="1/4 s", kind="glitch"),
     },
 )
