@@ -57,7 +57,7 @@ def encode_update(update: Update, show: Sequence[str]) -> bytes:
                 list(spec.channels),
                 list(spec.units),
             )
-    assets = [update.assets[row] for row in rows_there.tolist()]
+    assets = [update.assets[int(row)] for row in rows_there]
     record = _Update(update.twin, assets, blocks, list(update.events), update.until, update.arrival)
     return msgspec.msgpack.encode(record)
 
