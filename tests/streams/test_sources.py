@@ -223,7 +223,9 @@ def test_sources_know_their_assets(tmp_path: Path) -> None:
 
 def test_a_twin_says_what_is_wanted(tmp_path: Path) -> None:
     twin = SimpleNamespace(
-        streams=[SimpleNamespace(name="s", channels=[SimpleNamespace(name="y"), SimpleNamespace(name="z")])], simulator=Counting
+        name="t",
+        streams=[SimpleNamespace(name="s", channels=[SimpleNamespace(name="y"), SimpleNamespace(name="z")])],
+        simulator=Counting,
     )
     (tmp_path / "a.csv").write_text("time,x,y\n1,2,3\n")
     (reading,) = open_source(f"{tmp_path}/a.csv", twin=twin).items(None)
