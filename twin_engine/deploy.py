@@ -12,6 +12,7 @@ from typing import Any
 import streams
 from streams.kafka.dead import Dead, dead_letters, send_again
 from streams.kafka.migrate import grow, read_all, write_all
+from streams.kafka.outputs import send_command
 from streams.kafka.topics import Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
 from twin_engine.assets import expand
@@ -21,6 +22,7 @@ from twin_engine.errors import InputError
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Metrics, Observed
+from twin_engine.records import Command
 from twin_engine.regroup import regroup
 from twin_engine.snapshot import Snapshot, pack, unpack
 from twin_engine.twin import Twin
@@ -105,12 +107,27 @@ def migrate(path: Path, count: int) -> list[int]:
         offsets = [offset for offset, _ in kept] + [0] * (count - has)
         for number, (snapshot, offset) in enumerate(zip(dealt, offsets, strict=True)):
             version = old[0].document["source"]["version"]
-            said = {"partition": number, "partitions": count, "offset": offset, "version": version, "memory": None}
+            gone = sorted({name for s in old for name in s.document["source"]["removed"]})
+            said = {"partition": number, "partitions": count, "offset": offset, "version": version, "memory": None, "removed": gone}
             dealt[number] = Snapshot(snapshot.arrays, {**snapshot.document, "source": said})
         await grow(kafka, [topic, *names.configs(0)], count)
         about = {"definition": old[0].document["definition"], "partitions": count}
         await write_all(kafka, *place, [(offset, pack(s)) for offset, s in zip(offsets, dealt, strict=True)], about)
         return [len(snapshot.document["assets"]) for snapshot in dealt]
+
+    return asyncio.run(main())
+
+
+def command(path: Path, order: Command) -> list[int]:
+    """Send a command to the partition of its asset, or to every one (``*``); return which."""
+    config = read_config(path)
+    kafka, topic = config.kafka.cluster(), config.input.topic
+
+    async def main() -> list[int]:
+        count = await partitions(kafka, topic)
+        places = list(range(count)) if order.asset == "*" else [partition_of(order.asset, count)]
+        await send_command(kafka, topic, order, places)
+        return places
 
     return asyncio.run(main())
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from twin_engine.engine import Engine
-from twin_engine.errors import SnapshotError
-from twin_engine.records import Codec, Reading, Record, Reject, Update
+from twin_engine.errors import InputError, SnapshotError
+from twin_engine.records import COMMAND, Codec, Command, Reading, Reason, Record, Reject, Update
+from twin_engine.regroup import commanded
 from twin_engine.snapshot import Snapshot, pack
 from twin_engine.twin import Twin
 
@@ -35,7 +38,8 @@ class Partition:
         place: dict[str, Any] = snapshot.document["source"] if snapshot else {"offset": 0, "memory": None}
         if snapshot:
             self._check(place)
-        self.engine = Engine(twin, assets, snapshot)
+        self.removed = set[str](place.get("removed", ()))  # by commands; they stay so though the configuration lists them
+        self.engine = Engine(twin, [name for name in assets if name not in self.removed], snapshot)
         self.offset: int = place["offset"]  # of the next record
         codec.recall(place["memory"])
 
@@ -61,20 +65,38 @@ class Partition:
                 continue
             self.offset = record.position + 1
             taken.records += 1
-            for item in self.codec.decode(record):
+            if COMMAND in record.headers:
+                taken.updates += self.engine.put_all(readings)  # what came before it is under the old order
+                readings = []
+                items = self._command(record)
+            else:
+                items = self.codec.decode(record)
+            for item in items:
                 if isinstance(item, Reject):
                     taken.rejects.append(item if item.asset else replace(item, asset=record.subject))  # with its key it can be sent again
                     self.engine.telemetry.rejects[item.reason] += 1
                 else:
                     readings.append(item)
                     taken.samples += item.values.size
-        taken.updates = list(self.engine.put_all(readings))
+        taken.updates += self.engine.put_all(readings)
         return taken
+
+    def _command(self, record: Record) -> Sequence[Reject]:
+        """Do what a command says; one that makes no sense is a reject."""
+        try:
+            command = msgspec.json.decode(record.raw, type=Command)
+            self.engine = commanded(self.engine, command)
+            self.removed -= {command.asset}
+            if command.kind == "remove":
+                self.removed.add(command.asset)
+        except (msgspec.DecodeError, InputError) as error:
+            return [Reject(Reason.MALFORMED, f"command: {error}", record.source, record.raw, record.position, record.subject)]
+        return []
 
     def pack(self) -> bytes:
         """Return a snapshot as bytes."""
         place = {
             "partition": self.number, "partitions": self.partitions, "offset": self.offset, "version": self.twin.version,
-            "memory": self.codec.memory,
+            "memory": self.codec.memory, "removed": sorted(self.removed),
         }  # fmt: skip
         return pack(self.engine.snapshot(place))

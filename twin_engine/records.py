@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -91,6 +91,19 @@ class Idle:
 
 
 Item: TypeAlias = Reading | Reject | Idle
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What changes a running twin: an input with a position, in order with the data.
+
+    kind: ``add`` an asset, ``remove`` it with its state, or ``restart`` it (its state begins anew). asset: which; ``*``: all (restart).
+    """
+
+    kind: Literal["add", "remove", "restart"]
+    asset: str
+
+
+COMMAND = "twin-engine-command"  # the header of a record that holds a Command as JSON
 
 
 class Codec(Protocol):

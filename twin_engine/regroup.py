@@ -1,4 +1,4 @@
-"""Snapshots of a fleet dealt out anew over another number of partitions."""
+"""A fleet changed: its assets dealt out anew over another number of partitions, or one added, removed or begun anew by a command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_engine.align import CELLS
-from twin_engine.errors import SnapshotError
+from twin_engine.engine import Engine
+from twin_engine.errors import InputError, SnapshotError
+from twin_engine.records import Command
 from twin_engine.snapshot import Snapshot
 from twin_engine.telemetry import Telemetry
 
@@ -45,6 +47,23 @@ def regroup(snapshots: Sequence[Snapshot], groups: Sequence[Sequence[str]]) -> l
         document = {**first, "assets": names, "align": align, "telemetry": told, "sinks": []}
         found.append(Snapshot({key: _rows(snapshots, key, places) for key in snapshots[0].arrays}, document))
     return found
+
+
+def commanded(engine: Engine, command: Command) -> Engine:
+    """Return the engine after a command; raises InputError for an asset that it does not have."""
+    name, twin = command.asset, engine.graph.twin
+    if command.kind == "add":
+        return engine if name in engine.assets else Engine(twin, [*engine.assets, name], engine.snapshot())
+    if name != "*" and name not in engine.assets:
+        raise InputError(f"asset {name!r}", expected="one of the fleet", found="none of that name", mend="Add it first.")
+    if command.kind == "restart":
+        rows = [row for row, asset in enumerate(engine.assets) if name in {"*", asset}]
+        engine.fleet.restart(np.array(rows, np.int64))
+        return engine
+    if name == "*":
+        raise InputError("command remove", expected="the name of an asset", found="*", mend="Name one.")
+    [snapshot] = regroup([engine.snapshot({"memory": None})], [[asset for asset in engine.assets if asset != name]])
+    return Engine(twin, [], snapshot)
 
 
 def _add(total: Telemetry, one: Telemetry) -> None:

@@ -2,7 +2,8 @@
 
 Faust acknowledges what an agent raised on, and commits past what is still worked on. So here nothing is acknowledged: the group's offset is
 moved by the snapshot's transaction alone, and Faust begins there after each rebalance. A partition is taken over when its first records
-come; what Faust hands out again is skipped.
+come; what Faust hands out again is skipped. Records that were held in a batch when their partition was let go are thrown away: they may lie
+beyond the snapshot that is restored, and come again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
-from streams.kafka.client import Kafka
+from streams.kafka.client import Kafka, KafkaFailure
 from streams.kafka.runtime import Handler
 from twin_engine.records import Record
 
 _WITHIN = 0.02  # seconds that a batch may grow
 _TICK = 0.05
+
+
+class FaustStopped(KafkaFailure):
+    """Faust gave up by itself."""
 
 
 class FaustRuntime:
@@ -34,6 +39,7 @@ class FaustRuntime:
         self._stop = asyncio.Event()
         self._lock = asyncio.Lock()
         self._failure: BaseException | None = None
+        self._leaving = False  # a rebalance has begun
         self._open: set[int] = set()
         self.app = faust.App(
             group, broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")], broker_credentials=_credentials(kafka),
@@ -53,6 +59,9 @@ class FaustRuntime:
         self.app.agent(self._topic, concurrency=1)(lambda stream: self._take(stream, handler))
 
         async def revoked(_: Any, revoked: Any, **__: Any) -> None:
+            self._leaving = True
+            await asyncio.sleep(5 * _WITHIN)  # nothing comes any more: the batch that was growing comes out
+            self._leaving = False
             async with self._lock:
                 gone = [place.partition for place in revoked if place.topic == self._topic.get_topic_name()]
                 self._open -= set(gone)
@@ -66,6 +75,8 @@ class FaustRuntime:
             while not self._stop.is_set() and self._failure is None:
                 async with self._lock:
                     await handler.tick()
+                if self.app.should_stop:
+                    raise FaustStopped(repr(self.app.crash_reason))
                 await asyncio.sleep(_TICK)
             if self._failure is not None:
                 raise self._failure
@@ -78,7 +89,7 @@ class FaustRuntime:
     async def _take(self, stream: Any, handler: Handler) -> None:
         """Hand batches over. No exception leaves: Faust would acknowledge; the loop of ``run`` raises it."""
         async for events in stream.noack().noack_take(self._batch, within=_WITHIN):
-            if self._stop.is_set() or self._failure is not None:
+            if self._stop.is_set() or self._failure is not None or self._leaving:
                 continue
             records: dict[int, list[Record]] = defaultdict(list)
             for event in events:
@@ -86,11 +97,14 @@ class FaustRuntime:
             try:
                 async with self._lock:
                     for partition, batch in records.items():
-                        if partition not in self._open:
+                        place = TP(self._topic.get_topic_name(), partition)
+                        mine = place in self.app.consumer.assignment()
+                        if partition not in self._open and mine and not self._leaving:
                             await handler.assigned([partition])
                             self._open.add(partition)
-                        high = self.app.consumer.highwater(TP(self._topic.get_topic_name(), partition)) or 0
-                        await handler.take(partition, batch, max(0, high - batch[-1].position - 1))
+                        if partition in self._open:
+                            high = (self.app.consumer.highwater(place) or 0) if mine else 0
+                            await handler.take(partition, batch, max(0, high - batch[-1].position - 1))
             except BaseException as error:  # noqa: BLE001 - raised by the loop of run
                 self._failure = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from streams.kafka.client import Kafka
 from streams.kafka.topics import LARGEST, Names
 from streams.update_codec import encode_update
-from twin_engine.records import Reject, Update, event_line
+from twin_engine.records import COMMAND, Command, Reject, Update, event_line
 
 
 class Outputs:
@@ -63,3 +64,15 @@ class Outputs:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.stop()
+
+
+async def send_command(kafka: Kafka, topic: str, command: Command, partitions: Sequence[int]) -> None:
+    """Put a command into partitions of the input, in order with the data; raises KafkaFailure."""
+    producer = AIOKafkaProducer(**kafka.options(), enable_idempotence=True)
+    await producer.start()
+    try:
+        value, key = msgspec.json.encode(command), command.asset.encode()
+        for partition in partitions:
+            await producer.send_and_wait(topic, value, key=key, partition=partition, headers=[(COMMAND, b"1")])
+    finally:
+        await producer.stop()

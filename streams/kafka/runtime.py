@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from streams.kafka.client import Kafka
-from twin_engine.errors import TwinError
 from twin_engine.records import Record
 
 _MS = 1_000_000  # ns
@@ -41,16 +39,12 @@ class Runtime(Protocol):
     """What reads the input and drives a handler."""
 
     async def run(self, handler: Handler) -> None:
-        """Read until ``stop``; then everything is revoked. Raises what the handler raised, KafkaError, and Stuck."""
+        """Read until ``stop``; then everything is revoked. Raises what the handler raised, and KafkaFailure."""
         ...
 
     def stop(self) -> None:
         """Ask ``run`` to end."""
         ...
-
-
-class Stuck(TwinError):  # noqa: N818 - a verdict on the client, for who runs the process
-    """Records wait and none comes (aiokafka issue 1154): the process should be started again."""
 
 
 def record_of(message: Any) -> Record:
@@ -68,11 +62,9 @@ def record_of(message: Any) -> Record:
 class AiokafkaRuntime:
     """The plain runtime. member: a name for static membership, with which a restart within ``session`` seconds moves no partition."""
 
-    def __init__(
-        self, kafka: Kafka, topic: str, group: str, *, member: str = "", session: float = 10.0, batch: int = 5000, patience: float = 60.0
-    ) -> None:
+    def __init__(self, kafka: Kafka, topic: str, group: str, *, member: str = "", session: float = 10.0, batch: int = 5000) -> None:
         self._kafka, self._topic, self._group, self._member = kafka, topic, group, member
-        self._session, self._batch, self._patience = session, batch, patience
+        self._session, self._batch = session, batch
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -90,42 +82,27 @@ class AiokafkaRuntime:
         consumer.subscribe([self._topic], listener=listener)
         await consumer.start()
         try:
-            heard = time.monotonic()
             while not self._stop.is_set():
+                rebalances = listener.rebalances
                 batches = await consumer.getmany(timeout_ms=_POLL, max_records=self._batch)
                 async with listener.lock:
-                    for place, messages in batches.items():
-                        behind = (consumer.highwater(place) or 0) - messages[-1].offset - 1
-                        await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
+                    if listener.rebalances == rebalances:  # else some may lie beyond the snapshot that was restored: they come again
+                        for place, messages in batches.items():
+                            behind = (consumer.highwater(place) or 0) - messages[-1].offset - 1
+                            await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
                     await handler.tick()
                 listener.check()
-                if batches or not await _waiting(consumer):
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > self._patience:
-                    raise Stuck(
-                        f"Kafka input {self._topic}", expected="records, for there are some", found=f"none for {self._patience:g} s",
-                        mend="Start the worker again.",
-                    )  # fmt: skip
             async with listener.lock:
                 await handler.revoked([p.partition for p in consumer.assignment()])
         finally:
             await consumer.stop()
 
 
-async def _waiting(consumer: AIOKafkaConsumer) -> bool:
-    """Whether a partition has records beyond the position."""
-    for place in consumer.assignment():
-        high = consumer.highwater(place)
-        if high is not None and high > await consumer.position(place):
-            return True
-    return False
-
-
 class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
-    """Hands rebalances on, one call at a time with batches; what a handler raises is kept for the loop."""
+    """Hands rebalances on, one call at a time with batches, and counts them; what a handler raises is kept for the loop."""
 
     def __init__(self, consumer: AIOKafkaConsumer, handler: Handler, topic: str) -> None:
-        self.lock = asyncio.Lock()
+        self.lock, self.rebalances = asyncio.Lock(), 0
         self._consumer, self._handler, self._topic = consumer, handler, topic
         self._failure: BaseException | None = None
 
@@ -136,6 +113,7 @@ class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, sa
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Let go."""
+        self.rebalances += 1
         async with self.lock:
             await self._handler.revoked([p.partition for p in revoked])
 

@@ -114,6 +114,25 @@ def migrate(
 
 
 @app.command()
+def command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="add, remove or restart.")],
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="Its name; * for all (restart).")],
+) -> None:
+    """Change a running twin: the command is an input, in order with the data."""
+    from msgspec import ValidationError, convert
+
+    from twin_engine.deploy import command as give
+    from twin_engine.records import Command
+
+    try:
+        order = convert({"kind": kind, "asset": asset}, Command)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{kind!r}: {error}. Write add, remove or restart.") from None
+    print(f"sent to partition {', '.join(map(str, give(config, order)))}")
+
+
+@app.command()
 def dead(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
     reason: Annotated[str, typer.Option(metavar="REASON", help="Only those.")] = "",
