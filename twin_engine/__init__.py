@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twin_engine.clock import hertz, seconds
     from twin_engine.engine import Engine, latest, replay
     from twin_engine.loader import load
     from twin_engine.records import Event, Reading, Update
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Channel": "twin", "Stream": "twin", "Twin": "twin", "Stage": "stage", "Op": "stage", "Event": "records", "Reading": "records",
     "Update": "records", "Engine": "engine", "replay": "engine", "latest": "engine", "load": "loader", "Run": "run",
+    "hertz": "clock", "seconds": "clock",
 }  # fmt: skip
 
 __version__ = "0.1.0"
 __all__ = [
-    "Channel", "Engine", "Event", "Op", "Reading", "Run", "Stage", "Stream", "Twin", "Update", "latest", "load", "replay",
+    "Channel", "Engine", "Event", "Op", "Reading", "Run", "Stage", "Stream", "Twin", "Update", "hertz", "latest", "load", "replay",
+    "seconds",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twin_engine.align import Aligner
 from twin_engine.clock import hertz, time_of
 from twin_engine.detect.events import to_events
-from twin_engine.errors import SnapshotError
+from twin_engine.errors import InputError, SnapshotError
 from twin_engine.fleet import Fleet
 from twin_engine.graph import Graph, bind, resolve
 from twin_engine.ports import Block, Frame, Marks, MarksSpec
@@ -123,12 +123,18 @@ def replay(twin: Twin, blocks: Iterable[Reading | Mapping[str, NDArray[Any]]], *
     """Run a twin over data in this process and yield its updates.
 
     blocks: readings, or mappings of stream name -> array ``(channel, time)`` (or ``(time,)``), each following on the one before, the first
-    at ``start`` (ns UTC, on the epoch's grid). Ends by playing out lags, so that events close.
+    at ``start`` (ns UTC, on the epoch's grid). asset: the one that all are of. Ends by playing out lags, so that events close. Raises
+    InputError at a reading of another asset.
     """
     engine = Engine(twin, [asset])
     given: dict[str, int] = {}
     for block in blocks:
         for reading in [block] if isinstance(block, Reading) else _readings(twin, block, asset, start, given):
+            if reading.asset != asset:
+                raise InputError(
+                    "replay", expected=f"readings of asset {asset!r}", found=f"one of {reading.asset!r}",
+                    mend=f"Give asset={reading.asset!r}, or several assets to an Engine.",
+                )  # fmt: skip
             yield from engine.put(reading)
     yield from engine.finish()
 

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from twin_engine import Channel, Stream, Twin
-from twin_engine.clock import hertz
+from twin_engine import Channel, Stream, Twin, hertz
 from twin_engine.detect import Alarm, Auto
 from twin_engine.sim import START, Entry, Injection, Simulator, generator, schedule
 
