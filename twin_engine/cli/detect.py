@@ -51,8 +51,8 @@ def detect_path(source: Path, target: Path, *, time: str, values: Sequence[str],
     if failed and len(jobs) == 1:
         raise failed[0]
     if failed:
-        told = "".join(f"\n  {error}" for error in failed)
-        raise InputError(str(source), expected="files that can be read", found=f"{len(failed)} of {len(jobs)} that cannot be{told}\n")
+        mend = "Mend these:" + "".join(f"\n  {error}" for error in failed)
+        raise InputError(str(source), expected="files that can be read", found=f"{len(failed)} of {len(jobs)} that cannot be", mend=mend)
 
 
 def summary(series: Series, counts: Mapping[str, int]) -> str:
