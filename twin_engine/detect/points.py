@@ -53,6 +53,7 @@ def mark_points(port: Marks, spec: MarksSpec, hop: Fraction, surprise: Surprise,
     early = (whole[:, 0] >= port.until[row]) & (left <= state.held.shape[1])
     held = np.bincount(row[early], minlength=len(rows))
     state.whole[rows, HELD] = held
+    state.held_times[rows], state.held[rows] = 0, 0.0  # equal states are equal arrays
     slot = held[row[early]] - left[early]
     state.held_times[rows[row[early]], slot], state.held[rows[row[early]], slot] = whole[early], real[early]
 

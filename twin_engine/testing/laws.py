@@ -103,13 +103,18 @@ def _random_cuts(rng: np.random.Generator, hops: int) -> list[int]:
 
 
 def check_chunking(case: Case, seed: int) -> None:
-    """Law 1: k hops in one step equal k steps of one hop, and any other cutting."""
+    """Law 1: k hops in one step equal k steps of one hop, and any other cutting: what comes out, and the state that is left."""
     ports, rows = draw(case, seed), list(range(case.rows))
     rng = np.random.default_rng(seed + 1)
-    whole = join(feed(case.bind(), case.bind().init(case.rows), case, ports, [0, case.hops], rows)[1])
+    state, outs = feed(case.bind(), case.bind().init(case.rows), case, ports, [0, case.hops], rows)
+    whole = join(outs)
     for cuts in (list(range(case.hops + 1)), _random_cuts(rng, case.hops)):
         op = case.bind()
-        _same("chunking", case, whole, join(feed(op, op.init(case.rows), case, ports, cuts, rows)[1]))
+        other, outs = feed(op, op.init(case.rows), case, ports, cuts, rows)
+        _same("chunking", case, whole, join(outs))
+        for name, array in state._asdict().items():
+            if not np.array_equal(array, getattr(other, name), equal_nan=array.dtype.kind in "fc"):
+                raise LawError(f"chunking: {type(case.stage).__name__}: state {name} depends on how hops were cut")
 
 
 def check_snapshot(case: Case, seed: int) -> None:
