@@ -70,4 +70,8 @@ def set_up(server: Server) -> None:
         "org": env["INFLUX_ORG"], "bucket": env["INFLUX_BUCKET"], "token": env["INFLUX_TOKEN"],
     }  # fmt: skip
     request = urllib.request.Request(f"{env['INFLUX_URL']}/api/v2/setup", json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - our own loopback address
+    try:
+        urllib.request.urlopen(request, timeout=120).close()  # noqa: S310 - our own loopback address
+    except OSError as error:
+        server.close()
+        raise Missing(f"{server.source}: the set-up failed: {error}") from None

@@ -152,4 +152,4 @@ def prepare(program: Program, folder: Path, *, secure: bool) -> Server:
     form = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster(), "-c", str(properties), *users]
     tool(program.line(form, folder), seconds=120, doing=program.source)
     arguments = ["-Xmx512m", f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "kafka.Kafka", str(properties)]
-    return Server.of("kafka", program, folder, arguments, probe="log:Kafka Server started", env={"KAFKA_BOOTSTRAP": at}, facts=facts)
+    return Server.of("kafka", program, folder, arguments, probe=f"kafka:{at}", env={"KAFKA_BOOTSTRAP": at}, facts=facts)

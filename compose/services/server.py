@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Self
 
 from compose.services.ports import listening
 from compose.services.programs import Missing, Program
+from compose.services.wire import brokers
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Server:
     folder: str
     source: str  # "Kafka 4.3.1 (Maven Central)"
     command: list[str]
-    probe: str  # ready when: "log:TEXT" is in its log, "tcp:PORT" or "http://..." answers
+    probe: str  # ready when it answers: "kafka:HOST:PORT", "tcp:PORT" or "http://..."
     env: dict[str, str]  # what a client needs to know, by the names of .services.env
     facts: dict[str, str] = field(default_factory=dict)  # user, password, and the files of a secured one
     environment: dict[str, str] = field(default_factory=dict)  # the process's own, on top of ours
@@ -90,7 +90,7 @@ class Server:
         self.born = born(self.pid)
         self._save()
         end = time.monotonic() + seconds
-        while not self._ready(log, seen):
+        while not self._ready():
             if not self.alive or time.monotonic() > end:
                 self.kill()
                 tail = " ".join(log.read_text(errors="replace")[seen:].split()[-40:])
@@ -119,17 +119,16 @@ class Server:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _ready(self, log: Path, seen: int) -> bool:
+    def _ready(self) -> bool:
         kind, _, what = self.probe.partition(":")
-        if kind == "log":
-            return what.encode() in log.read_bytes()[seen:]
-        if kind == "tcp":
-            return listening(int(what))
-        try:
+        with suppress(OSError):
+            if kind == "tcp":
+                return listening(int(what))
+            if kind == "kafka":
+                return brokers(what, *(self.facts.get(name, "") for name in ("user", "password", "ca"))) > 0
             urllib.request.urlopen(self.probe, timeout=5).close()  # noqa: S310 - our own loopback address
-        except (urllib.error.URLError, OSError):
-            return False
-        return True
+            return True
+        return False
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -62,8 +62,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     mqtt, inside, outside, controller = free_ports(4)
     kafka = Site(f"{root}/kafka", f"{data}/kafka", "localhost", (inside, outside), "127.0.0.1", f"127.0.0.1:{controller}")
     make(root, Site(f"{root}/mosquitto", str(data), "localhost", (mqtt,), "127.0.0.1"), kafka)
-    servers = [_mosquitto(root, data / "mosquitto-process", mqtt), _kafka(root, data / "kafka-process")]
+    servers: list[Server] = []
     try:
+        servers.append(_mosquitto(root, data / "mosquitto-process", mqtt))
+        servers.append(_kafka(root, data / "kafka-process", inside))
         try:
             servers.append(start("influx", data / "influx"))
         except Missing as reason:
@@ -95,7 +97,7 @@ def _mosquitto(root: Path, folder: Path, port: int) -> Server:
     return Server.of("mosquitto", program, folder, ["-c", str(configuration)], probe=f"tcp:{port}", env={}, facts={}).run()
 
 
-def _kafka(root: Path, folder: Path) -> Server:
+def _kafka(root: Path, folder: Path, port: int) -> Server:
     program = _program("kafka")
     folder.mkdir()
     cluster, scram = ((root / "kafka" / name).read_text() for name in ("cluster", "scram"))
@@ -103,7 +105,8 @@ def _kafka(root: Path, folder: Path) -> Server:
     form = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", properties, "--add-scram", scram]
     tool(program.line(form, folder), doing="format")
     arguments = ["-Xmx512m", "kafka.Kafka", properties]
-    return Server.of("kafka", program, folder, arguments, probe="log:Kafka Server started", env={}, facts={}).run()
+    facts = {"user": "engine", "password": (root / "kafka" / "password").read_text(), "ca": str(root / "kafka" / "ca.pem")}
+    return Server.of("kafka", program, folder, arguments, probe=f"kafka:localhost:{port}", env={}, facts=facts).run()
 
 
 def test_mosquitto_lets_each_do_what_it_must(place: Place) -> None:

@@ -81,7 +81,7 @@ def test_a_missing_server_says_why_of_each_way(name: str, tmp_path: Path, monkey
 
 def test_what_does_not_start_gives_the_end_of_its_log(tmp_path: Path) -> None:
     program = programs.Program([sys.executable, "-c", "raise SystemExit('no such disk')"], "Something")
-    server = Server.of("some", program, tmp_path, [], probe="log:never", env={}, facts={})
+    server = Server.of("some", program, tmp_path, [], probe="tcp:1", env={}, facts={})
     with pytest.raises(Missing, match=r"Something did not start: no such disk"):
         server.run()
 
