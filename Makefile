@@ -45,7 +45,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.7,<1'
 
 $(DONE)/core: $(SPEC) | $(BIN)/uv
-	$(UV) -e .
+	$(UV) -e '.[mqtt]'
 	@mkdir -p $(DONE) && touch $@
 
 $(DONE)/dev: $(SPEC) | $(BIN)/uv

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import threading
-import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -13,7 +10,7 @@ import numpy as np
 
 from streams.codecs import open_codec
 from streams.mqtt_address import Broker, parse_broker
-from streams.mqtt_client import Link, Session
+from streams.publisher import Publisher
 from streams.shown import shown_blocks
 from streams.uri import Uri
 from twin_engine.clock import NS
@@ -21,8 +18,6 @@ from twin_engine.errors import SinkError
 from twin_engine.ports import BlockSpec
 from twin_engine.records import Position, Reading, Update, event_line
 
-IN_FLIGHT = 1000  # messages that the broker has not acknowledged
-_PATIENCE = 10.0  # seconds without an acknowledgement
 _LEVEL = re.compile(r"[/+#%\x00]")
 
 
@@ -43,26 +38,19 @@ class MqttSink:
     """Publishes; flush waits until the broker has acknowledged all. It cannot overwrite: after a crash an id may come twice."""
 
     def __init__(self, broker: Broker, show: tuple[str, ...], *, retain: bool = False) -> None:
-        self._broker, self._show, self._retain = broker, show, retain
+        self._prefix, self._show, self._retain = broker.topic, show, retain
         self._codec = open_codec("json", "{asset}")
-        self._link: Link | None = None
-        self._open: set[int] = set()  # numbers of messages that are not acknowledged
-        self._done: set[int] = set()  # those that were before we knew their numbers
-        self._moved = threading.Condition()
+        self._publisher = Publisher(broker)
 
     def open(self, position: Position) -> None:
         """Connect; raises SinkError where the broker is down or refuses."""
         del position
-        self._end()
-        self._open, self._done = set(), set()
-        name = self._broker.uri.options.get("client_id") or f"twin-engine-{secrets.token_hex(5)}"
-        self._link = Link(self._broker, Session(name), published=self._published)
-        self._link.start()
+        self._publisher.open()
 
     def write(self, update: Update) -> None:
         """Publish an update's events and shown outputs; waits only while many are unacknowledged."""
         for topic, raw in self._messages(update):
-            self._publish(topic, raw)
+            self._publisher.publish(f"{self._prefix}/{topic}", raw, retain=self._retain)
 
     def _messages(self, update: Update) -> Iterator[tuple[str, bytes]]:
         for key, block in shown_blocks(update, self._show).items():
@@ -80,54 +68,13 @@ class MqttSink:
         for event in update.events:
             yield f"{_level(event.asset)}/{_level(event.stage)}", event_line(event).rstrip(b"\n")
 
-    def _publish(self, topic: str, raw: bytes) -> None:
-        link = self._link
-        if link is None:
-            raise SinkError(self._broker.place, expected="an open sink", found="closed", mend="Open it first.")
-        self._wait(IN_FLIGHT - 1)
-        info = link.client.publish(f"{self._broker.topic}/{topic}", raw, self._broker.qos, self._retain)
-        with self._moved:
-            if info.mid in self._done:
-                self._done.remove(info.mid)
-            else:
-                self._open.add(info.mid)
-
-    def _published(self, message: int) -> None:
-        with self._moved:
-            if message in self._open:
-                self._open.remove(message)
-            else:
-                self._done.add(message)
-            self._moved.notify_all()
-
-    def _wait(self, most: int) -> None:
-        """Wait until no more than ``most`` are unacknowledged; raises SinkError where nothing moves."""
-        end = time.monotonic() + _PATIENCE
-        with self._moved:
-            while (before := len(self._open)) > most:
-                self._moved.wait(0.1)
-                if len(self._open) < before:
-                    end = time.monotonic() + _PATIENCE
-                elif self._link is None or not self._link.connected or time.monotonic() > end:
-                    found = f"{len(self._open)} messages without"
-                    raise SinkError(self._broker.place, expected="acknowledgements", found=found, mend="Start the broker again.")
-
     def flush(self) -> Position:
         """Wait until the broker has everything; raises SinkError."""
-        if self._link is not None:
-            self._wait(0)
+        self._publisher.flush()
 
     def close(self) -> None:
         """Flush and disconnect."""
-        try:
-            self.flush()
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        self._publisher.close()
 
 
 def _level(name: str) -> str:

@@ -130,7 +130,7 @@ class Run:
         begin = saved = heard = self._clock.now()
         absent, due = False, self._every
         try:
-            with _signals(self.stop):
+            with on_signals(self.stop):
                 for item in self._source.items(self._position):
                     now = self._clock.now()
                     if isinstance(item, Idle):
@@ -221,8 +221,8 @@ class Run:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Generator[None]:
-    """While inside, Ctrl-C and SIGTERM ask the loop to end; a second Ctrl-C interrupts at once."""
+def on_signals(stop: Callable[[], None]) -> Generator[None]:
+    """While inside, Ctrl-C and SIGTERM ask for the end; a second Ctrl-C interrupts at once. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Twins on streams by address, and the pieces of the demo."""
+"""Twins on streams by address."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 
 from twin_engine.clock import NS
 from twin_engine.errors import InputError
-from twin_engine.records import Idle, Reading, Update
-from twin_engine.service import SharedSink, UpToNow, run
-from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
+from twin_engine.service import run
 
 T0 = 1_700_000_000 * NS
 TWIN = """
@@ -59,30 +57,3 @@ def test_only_the_assets_asked_for(room: Path) -> None:
 def test_a_wrong_speed_is_told(room: Path) -> None:
     with pytest.raises(InputError, match="--speed"):
         run("room.py", "csv:in.csv?asset=room", ["jsonl:e.jsonl"], speed="fast")
-
-
-def test_the_past_comes_at_once_and_the_future_when_it_is_due() -> None:
-    clock = FakeClock(T0)
-    items = [Reading("a", ("x",), np.array([T0 + k * NS]), np.zeros((1, 1))) for k in (-2, -1, 0, 1)]
-    source = UpToNow(ScriptedSource(items), clock)
-    given = [(item, clock.time) for item in source.items(None)]
-    readings = [(int(item.times[0]), at) for item, at in given if isinstance(item, Reading)]
-    assert [at for _, at in readings[:3]] == [T0] * 3
-    assert readings[3][1] >= T0 + NS
-    idle = [item for item, _ in given if isinstance(item, Idle)]
-    assert idle
-    assert all(item.position == 3 for item in idle)
-
-
-def test_a_shared_sink_is_opened_once_and_closed_by_the_last() -> None:
-    sink = ListSink()
-    shared = SharedSink(sink)
-    first, second = shared.end(), shared.end()
-    for end in (first, second):
-        end.open(None)
-        end.write(Update("t", ["a"], {}, {}))
-    first.close()
-    second.write(Update("t", ["a"], {}, {}))
-    second.close()
-    assert len(sink.updates) == 3
-    assert [word for word in sink.log if word in {"open", "close"}] == ["open", "close"]

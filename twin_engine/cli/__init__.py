@@ -74,8 +74,8 @@ def detect(
 
 @app.command()
 def demo(duration: For = None) -> None:
-    """Show the twin of this machine and a simulated interferometer, live."""
-    from twin_engine.service import demo as show
+    """Show the twin of this machine and a simulated interferometer, live, through a broker of MQTT."""
+    from twin_engine.demo import demo as show
 
     show(duration)
 

@@ -1,0 +1,136 @@
+"""The demo: sensors, broker, twins and screen; and what is left when it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from twin_engine.clock import NS
+from twin_engine.demo import Heard, Sensor, SharedSink, UpToNow, demo, together
+from twin_engine.errors import InputError, SinkError
+from twin_engine.records import Idle, Reading, Update
+from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
+
+T0 = 1_700_000_000 * NS
+of_amqtt = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@of_amqtt
+def test_a_glitch_is_found_through_the_broker_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = set(threading.enumerate())
+    demo(40.0)
+    told = capsys.readouterr().out
+    assert "127.0.0.1" in told
+    assert any("interferometer  V1  glitch" in line for line in told.splitlines())
+    assert not list(tmp_path.iterdir())
+    assert {thread.name for thread in set(threading.enumerate()) - before} <= {"twin-engine-part_0"}  # of the kernels' pool
+    assert not psutil.Process().net_connections("inet")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order_when_it_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-m", "twin_engine.cli", "demo"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "listen to it" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        _, error = process.communicate(timeout=100)
+    assert process.returncode == 0, error
+    assert not error
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_it_says_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "streams.broker", None)
+    with pytest.raises(InputError, match=r"twin-engine\[mqtt\]"):
+        demo(1.0)
+
+
+def test_what_one_job_raises_ends_them_all() -> None:
+    class Failing:
+        def __call__(self) -> None:
+            raise SinkError("x", expected="y", found="z")
+
+        def stop(self) -> None:
+            pass
+
+    class Waiting:
+        def __init__(self) -> None:
+            self.asked = threading.Event()
+
+        def __call__(self) -> None:
+            assert self.asked.wait(60)
+
+        def stop(self) -> None:
+            self.asked.set()
+
+    with pytest.raises(SinkError, match="expected y"):
+        together([Waiting(), Failing()])
+
+
+def test_a_sensor_waits_until_somebody_listens() -> None:
+    said: list[str] = []
+
+    class Publisher:
+        def open(self) -> None:
+            said.append("open")
+
+        def publish(self, topic: str, raw: bytes) -> None:
+            said.append(f"{topic} {raw.decode()}")
+
+        def close(self) -> None:
+            said.append("close")
+
+    class Codec:
+        def encode(self, reading: Reading) -> list[tuple[str, bytes]]:
+            return [(reading.asset, b"raw")]
+
+    heard = Heard(ScriptedSource([Idle()]))
+    sensor = Sensor(ScriptedSource([Idle(), Reading("a", ("x",), np.array([T0]), np.zeros((1, 1)))]), Codec(), Publisher(), heard.ready)
+    thread = threading.Thread(target=sensor)
+    thread.start()
+    assert not said
+    list(heard.items(None))
+    thread.join()
+    assert said == ["open", "a raw", "close"]
+
+
+def test_the_past_comes_at_once_and_the_future_when_it_is_due() -> None:
+    clock = FakeClock(T0)
+    items = [Reading("a", ("x",), np.array([T0 + k * NS]), np.zeros((1, 1))) for k in (-2, -1, 0, 1)]
+    source = UpToNow(ScriptedSource(items), clock)
+    given = [(item, clock.time) for item in source.items(None)]
+    readings = [(int(item.times[0]), at) for item, at in given if isinstance(item, Reading)]
+    assert [at for _, at in readings[:3]] == [T0] * 3
+    assert readings[3][1] >= T0 + NS
+    idle = [item for item, _ in given if isinstance(item, Idle)]
+    assert idle
+    assert all(item.position == 3 for item in idle)
+
+
+def test_a_shared_sink_is_opened_once_and_closed_by_the_last() -> None:
+    sink = ListSink()
+    shared = SharedSink(sink)
+    first, second = shared.end(), shared.end()
+    for end in (first, second):
+        end.open(None)
+        end.write(Update("t", ["a"], {}, {}))
+    first.close()
+    second.write(Update("t", ["a"], {}, {}))
+    second.close()
+    assert len(sink.updates) == 3
+    assert [word for word in sink.log if word in {"open", "close"}] == ["open", "close"]

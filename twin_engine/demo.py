@@ -1,0 +1,221 @@
+"""What ``twin-engine demo`` does: sensors that publish to an MQTT broker in this process, twins that listen to it, one screen."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import streams
+from streams.codecs import open_codec
+from twin_engine.clock import NS, Clock, WallClock
+from twin_engine.errors import InputError
+from twin_engine.loader import load
+from twin_engine.records import Codec, Idle, Item, Position, Reading, Sink, Source, Update
+from twin_engine.run import Run, on_signals
+
+if TYPE_CHECKING:
+    from streams.publisher import Publisher
+
+PAST = 32  # seconds of the simulation before now that are played at full speed: every stage is valid after them
+GLITCHES = ("Blip", "Tomte", "Whistle")
+EVERY = 40  # seconds between glitches
+SHOWN = ("white", "host")
+
+
+def demo(duration: float | None = None) -> None:
+    """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds.
+
+    Raises InputError where the extra ``mqtt`` is not installed.
+    """
+    print("Starting; the very first start compiles its kernels, which takes a minute or so.", flush=True)  # noqa: T201 - a screen
+    try:
+        from streams.broker import EmbeddedBroker  # noqa: PLC0415 - not in the core
+        from streams.publisher import open_publisher  # noqa: PLC0415 - not in the core
+    except ImportError as error:
+        mend = "Install it: pip install 'twin-engine[mqtt]'."
+        raise InputError("demo", expected="the extra mqtt", found=str(error), mend=mend) from None
+    clock = WallClock()
+    screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
+    with tempfile.TemporaryDirectory(prefix="twin-engine-") as folder, EmbeddedBroker() as broker:
+        password = Path(folder) / "password"
+        password.touch(0o600)
+        password.write_text(broker.password)
+        print(f"Two sensors publish to a broker of MQTT on 127.0.0.1:{broker.port}; two twins listen to it.", flush=True)  # noqa: T201
+        jobs: list[Job] = []
+        for name, asset, sensed in (("host", "this machine", "host:"), ("interferometer", "V1", _simulation(clock.now() - PAST * NS))):
+            twin, pattern = load(name), f"{name}/{{asset}}"
+            address = f"{broker.address(pattern)}&password_file={password}"
+            heard = Heard(streams.open_source(f"{address}&codec=arrow", twin=twin, asset=asset))
+            source = UpToNow(streams.open_source(sensed, twin=twin, asset=asset), clock)
+            jobs += (
+                Run(twin, heard, [screen.end()], assets=[asset], duration=duration),
+                Sensor(source, open_codec("arrow", pattern), open_publisher(address), heard.ready),
+            )
+        together(jobs)
+
+
+def _simulation(start: int) -> str:
+    """Return the address of an interferometer with glitches that begins at a time (ns UTC)."""
+    kinds = zip(range(PAST + 4, 3600, EVERY), itertools.cycle(GLITCHES), itertools.cycle((20, 30, 45)))
+    return f"sim:?seed=7&start={start}&witnesses=0&glitches={','.join(f'{kind}@{at}:{snr}' for at, kind, snr in kinds)}"
+
+
+class Job(Protocol):
+    """Something that goes on until it is asked to end."""
+
+    def __call__(self) -> object:
+        """Do it."""
+        ...
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        ...
+
+
+def together(jobs: Sequence[Job]) -> None:
+    """Do jobs, each in a thread, until one of them ends, Ctrl-C or SIGTERM; then all end. Raises what the first to fail raised."""
+    failures: list[BaseException] = []
+
+    def stop() -> None:
+        for job in jobs:
+            job.stop()
+
+    def call(job: Job) -> None:
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            failures.append(error)
+        finally:
+            stop()
+
+    threads = [threading.Thread(target=call, args=(job,), name=type(job).__name__.lower(), daemon=True) for job in jobs]
+    with on_signals(stop):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+class Sensor:
+    """A source whose readings are published, once somebody listens. Closes both."""
+
+    def __init__(self, source: Source, codec: Codec, publisher: Publisher, listened: threading.Event) -> None:
+        self._source, self._codec, self._publisher, self._listened = source, codec, publisher, listened
+        self._stop = threading.Event()
+
+    def __call__(self) -> None:
+        """Publish until the end of the source, or until it is asked to end."""
+        try:
+            self._listened.wait()
+            if not self._stop.is_set():
+                self._publisher.open()
+            for item in self._source.items(None):
+                if self._stop.is_set():
+                    break
+                for topic, raw in self._codec.encode(item) if isinstance(item, Reading) else ():
+                    self._publisher.publish(topic, raw)
+        finally:
+            self._source.close()
+            self._publisher.close()
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        self._stop.set()
+        self._listened.set()
+
+
+class Heard:
+    """A source that tells when it has begun to listen. ready: set from then on."""
+
+    live = True
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.ready = source, threading.Event()
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Yield the source's items, the first of which says that it listens."""
+        for item in self._source.items(position):
+            self.ready.set()
+            yield item
+
+    def acknowledge(self, position: Position) -> None:
+        """Pass it on."""
+        self._source.acknowledge(position)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+class UpToNow:
+    """A source whose past comes at full speed, and whose future when the clock says so."""
+
+    live = False
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source, self._clock = source, clock
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Yield the source's items, none before its last sample's time; Idle while waiting."""
+        for item in self._source.items(position):
+            while isinstance(item, Reading) and (left := (int(item.times[-1]) - self._clock.now()) / NS) > 0:
+                yield Idle(position)
+                self._clock.sleep(min(left, 0.1))
+            position = item.position
+            yield item
+
+    def acknowledge(self, position: Position) -> None:
+        """Pass it on."""
+        self._source.acknowledge(position)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+class SharedSink:
+    """One sink for several runs in threads: opened by the first, closed by the last. It must have no position."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink, self.lock, self.users = sink, threading.Lock(), 0
+
+    def end(self) -> SharedEnd:
+        """Return the end that one run writes to."""
+        return SharedEnd(self)
+
+
+class SharedEnd:
+    """A run's end of a shared sink."""
+
+    def __init__(self, shared: SharedSink) -> None:
+        self._shared = shared
+
+    def open(self, position: Position) -> None:
+        """Open the sink if no other run has."""
+        with self._shared.lock:
+            self._shared.users += 1
+            if self._shared.users == 1:
+                self._shared.sink.open(position)
+
+    def write(self, update: Update) -> None:
+        """Write, one run at a time."""
+        with self._shared.lock:
+            self._shared.sink.write(update)
+
+    def flush(self) -> Position:
+        """Flush, one run at a time."""
+        with self._shared.lock:
+            return self._shared.sink.flush()
+
+    def close(self) -> None:
+        """Close the sink if no other run needs it."""
+        with self._shared.lock:
+            self._shared.users -= 1
+            if self._shared.users == 0:
+                self._shared.sink.close()
