@@ -32,7 +32,7 @@ def test_what_is_published_is_read_here_or_away(
     second = source(uri, tmp_path)
     found += take(second.items(last(found)), lambda f: len(found) + len(f) >= 400)
     second.close()
-    assert values(found) == [float(i) for i in range(400)]
+    assert list(dict.fromkeys(values(found))) == [float(i) for i in range(400)]  # QoS 1: what was not acknowledged comes again
     assert found[0].asset == "a"
     assert found[0].channels == ("x",)
 
