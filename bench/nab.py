@@ -2,10 +2,9 @@
 
 ``python -m bench.nab [--data DIR] [--scores DIR] [--detector NAME]``. Prints for each category the normalised score of each profile, its
 threshold chosen on that category as the benchmark does; the standard score with the threshold chosen on the artificial files alone; and
-with the alarm's own, 0.5. What is scored is ``Scores.onset``: the evidence for an alarm that the detector's own hold-off of 200 rows lets
-through, since the benchmark charges each row above the threshold as an alarm of its own; alarms of ``detect`` begin at 0.5 of it. Time
-constants are fixed in samples, and no file's length, minimum or maximum is used. ``--scores`` keeps the
-scores, one CSV a file, in the benchmark's own format.
+with the alarm's own, 0.5. What is scored is the column ``score``, which is 0 in the detector's own hold-off of 200 rows: the benchmark
+charges each row above the threshold as an alarm of its own. Time constants are fixed in samples, and no file's length, minimum or maximum
+is used. ``--scores`` keeps the scores, one CSV a file, in the benchmark's own format.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ PEERS_WHOLE = {"ARTime": 74.9, "HTM": 70.1, "CAD OSE": 69.9, "KNN-CAD": 58.0, "R
 
 
 def score_file(path: Path, detector: str) -> tuple[list[str], Float]:
-    """Return the time stamps of a file and the evidence for an alarm at each row."""
+    """Return the time stamps of a file and the score of each row."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     stamps = [row["timestamp"] for row in rows]
     found = detect({"timestamp": stamps, "value": [row["value"] for row in rows]}, detector=detector)
-    return stamps, found.scores.onset
+    return stamps, found.scores.score
 
 
 def run(nab: Path, detector: str, keep: Path | None) -> tuple[dict[str, list[Judged]], float]:

@@ -173,11 +173,11 @@ def _numbers(column: Any) -> tuple[Float, int]:
 
 
 def write(path: Path, series: Series, score: Float, p_value: Float, alarm: Any) -> None:
-    """Write the table with its three new columns, empty where they are NaN, beside its place and move it there; raises SinkError."""
+    """Write the table with its three new columns beside its place and move it there; raises SinkError."""
     marks = alarm if path.suffix == ".parquet" else alarm.astype(np.int8)
     table = series.table
     for name, column in zip(ADDED, (score, p_value, marks), strict=True):
-        table = table.append_column(name, pa.array(column, from_pandas=True))  # NaN becomes nothing
+        table = table.append_column(name, pa.array(column))
     beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

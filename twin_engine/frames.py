@@ -53,7 +53,7 @@ def detect(
     frame: a pandas or Polars DataFrame, a pyarrow Table, or a mapping of arrays. time: its column of times: timestamps, ISO 8601 text, or
     numbers in ``unit`` (``s``, ``ms``, ``us`` or ``ns`` since 1970); where no column of a pandas frame is called so, its DatetimeIndex.
     value: one column or more, judged together by ``Detector``. A row without a value, or with a time that is missing, cannot be read, is
-    late or leaps, is counted, gets NaN as score and p-value (null in pyarrow and Polars) and no alarm, and changes nothing later.
+    late or leaps, is counted, gets score 0, p-value 1 and no alarm, and changes nothing later.
     Raises InputError, also when no time at all can be read.
     """
     names: list[str] = [value] if isinstance(value, str) else list(value)
@@ -79,20 +79,20 @@ def detect(
 
 
 def events_of(scores: Scores, times: Int, names: Sequence[str], detector: str, asset: str = "") -> list[Event]:
-    """Return an event for each run of judged rows with the alarm on, its peak at the highest score. times: int64 ``(row,)``, ns UTC."""
-    judged = np.flatnonzero(~np.isnan(scores.score))  # a masked row does not cut an event
+    """Return an event for each run of judged rows with the alarm on, its peak at the least p-value. times: int64 ``(row,)``, ns UTC."""
+    judged = np.flatnonzero(~scores.masked)  # a masked row does not cut an event
     scores, times = scores.take(judged), times[judged]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], scores.alarm, [False]]).astype(np.int8)))
     found: list[Event] = []
     for ordinal, (begin, end) in enumerate(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)):
-        peak = begin + int(np.argmax(scores.score[begin:end]))
+        peak = begin + int(np.argmin(scores.p_value[begin:end]))
         order = np.argsort(-scores.weight[peak], kind="stable").tolist()
         onset = int(times[begin])
         found.append(
             Event(
                 id=event_id("detect", detector, asset, detector, "anomaly", onset, ordinal),
                 twin="detect", asset=asset, stage=detector, kind="anomaly", severity="warning",
-                start=onset, peak=int(times[peak]), end=int(times[end - 1]), score=float(scores.score[peak]),
+                start=onset, peak=int(times[peak]), end=int(times[end - 1]), score=float(scores.score[begin:end].max()),
                 p_value=float(scores.p_value[peak]),
                 channels={str(names[k]): float(scores.weight[peak, k]) for k in order if scores.weight[peak, k] > 0.0},
             )

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -45,7 +44,7 @@ def detect_path(source: Path, target: Path, *, time: str, values: Sequence[str],
             if picture:
                 from twin_engine.cli.plot import draw
 
-                kept = ~np.isnan(scores.score)
+                kept = ~scores.masked
                 draw(picture, path.name, values, series.times[kept], series.values[kept], scores.score[kept], scores.alarm[kept])
             progress.advance(files)
     if failed and len(jobs) == 1:

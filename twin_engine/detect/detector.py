@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from twin_engine.clock import NS
-from twin_engine.detect.auto import Auto, AutoOp, rarity
+from twin_engine.detect.auto import Auto, AutoOp
 from twin_engine.detect.cusum import Cusum
 from twin_engine.detect.level import Level
 from twin_engine.detect.page_hinkley import PageHinkley
@@ -37,19 +37,18 @@ STAGES: dict[str, Callable[[], Stage]] = {  # one row is one second here
 class Scores:
     """Judgements of rows, each array ``(row,)`` unless it says another shape.
 
-    p_value: how probable a sample at least as surprising is, by the series' own past; 1 in the warm-up, NaN where a row is masked: without
-    a value, or with a time that is missing, late or leapt. score: the same on a scale of 0..1, d / (d + 4) with d = -log10 p_value: the
-    higher, the rarer. alarm: bool, an alarm is on.
-
-    onset: 0..1, the evidence for an alarm beginning here, which it does from 0.5 on: sum / (sum + 8) of the detector's sum, and 0 within
-    200 rows of the last sum above 4.8 unless it has doubled. An alarm ends when the sum is below 4.8, or 8 rows came of which none was odd
-    in itself (1 in 100) or raised the sum, or after 200 rows. weight: ``(row, column)``, each column's share of the sum.
+    p_value: how probable a sample at least as surprising is, by the series' own past; 1 where there is nothing to judge by. score: 0..1,
+    the evidence that something odd begins here, sum / (sum + 8) of the detector's sum of surprises: an alarm begins at 0.5. Within 200 rows
+    of the last sum above 4.8 it is 0, unless the sum has doubled: what goes on is no news, and p_value alone says how rare it is. alarm:
+    bool, an alarm is on. It ends when the sum is below 4.8, or 8 rows came of which none was odd in itself (1 in 100) or raised the sum, or
+    after 200 rows. masked: bool, a row without a value, or with a time that is missing, late or leapt: score 0, p_value 1, no alarm.
+    weight: ``(row, column)``, each column's share of the sum.
     """
 
     score: Float
     p_value: Float
     alarm: Bool
-    onset: Float
+    masked: Bool
     weight: Float
 
     def take(self, rows: Int) -> Scores:
@@ -102,10 +101,11 @@ class Detector:
         evidence, on = np.zeros(int(judged.sum())), np.zeros(int(judged.sum()), bool)
         hold_kernel(total[judged], own.max(axis=0)[judged], self._held, float(HOLD_OFF), evidence, on)
         onset[judged], alarm[judged] = evidence / (evidence + HALF), on
+        onset[masked], alarm[masked] = 0.0, False
         p = -np.expm1(len(sums) * np.log1p(-np.minimum(np.exp(-nats.max(axis=0)), 1.0 - 1e-16)))
-        p = np.where(masked, np.nan, np.where(judged, np.clip(p, 1e-300, 1.0), 1.0))
+        p = np.where(judged & ~masked, np.clip(p, 1e-300, 1.0), 1.0)
         share = sums / np.where(total > 0.0, sums.sum(axis=0), 1.0)
-        return Scores(rarity(np.abs(np.log10(p))), p, alarm, onset, np.where(total > 0.0, share, 0.0).T)
+        return Scores(onset, p, alarm, masked, np.where(total > 0.0, share, 0.0).T)
 
     def _judge(self, times: Int, values: Float) -> tuple[Float, Float, Float, Bool]:
         """Return sums, each sample's own oddness (-log10 p), surprises in nats and where they are valid, each ``(column, row)``."""
