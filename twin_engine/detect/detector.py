@@ -92,7 +92,7 @@ class Detector:
         """Judge the next rows. times: int64 ``(row,)``, ns UTC or ``NO_TIME``. values: ``(row, column)``; what is not finite is missing."""
         ordered = self._times.update(times)
         usable = ordered[:, None] & (np.abs(values) < LARGEST)
-        masked = ~usable.any(axis=1)
+        masked: Bool = np.logical_not(usable.any(axis=1))
         if bare := int((masked & ordered).sum()):
             self.counts["no value"] += bare
         sums, own, nats, said = self._judge(times, np.ascontiguousarray(np.where(usable, values, np.nan).T)[None])
