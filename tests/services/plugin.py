@@ -118,6 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the folder of this run's servers, and end the servers of runs that were killed."""
     if hasattr(config, "workerinput"):
         return
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")  # for minutes: half the processor time
     mine = os.getpid()
     every = Path(tempfile.gettempdir()) / f"twin-engine-services-{os.getuid()}"
     every.mkdir(mode=0o700, exist_ok=True)
