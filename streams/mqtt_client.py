@@ -25,10 +25,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streams.mqtt_address import Broker
+from streams.mqtt_wire import Client, Message, Wire
 from twin_engine.errors import TwinError
 
 SETUP = 10.0  # seconds for the first connection
 _LONGEST = 30.0  # seconds between attempts at the most
+_PARTING = 1.0  # seconds that the broker has to read what was said last
 _TICK = 0.25  # seconds between looks at the clock
 _DENIED = ("Not authorized", "Bad user name or password", "Bad authentication method", "Banned", "Client identifier not valid")
 log = logging.getLogger("streams.mqtt")
@@ -53,9 +55,10 @@ class Session(NamedTuple):
 class Link:
     """A connection. ``start`` raises where the first attempt fails; later ones are retried for ever, and counted in ``reconnects``.
 
-    take: called for each message in the network's thread; returns whether the connection can go on (False: it is closed, and opened
-    again once ``ready`` says so, whereupon the broker sends again what was not acknowledged). published: called with the number of each
-    message of ours that the broker has.
+    take: called for each message in the network's thread, with the number of the connection. room: whether it can be called again; until
+    then what comes waits in the socket, and the broker behind it. ready: whether a connection that was lost can be opened again, whereupon
+    the broker sends again what was not acknowledged. tick: called in the network's thread at each turn. published: called with the number
+    of each message of ours that the broker has.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class Link:
         broker: Broker,
         session: Session,
         *,
-        take: Callable[[paho.MQTTMessage, int], bool] | None = None,
+        take: Callable[[Message, int], None] | None = None,
         published: Callable[[int], None] | None = None,
+        room: Callable[[], bool] = lambda: True,
         ready: Callable[[], bool] = lambda: True,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -73,7 +77,7 @@ class Link:
         self.connected = False
         self.reconnects = self.failures = 0
         self.errors = 0  # exceptions in the network's thread, each the end of a connection
-        self._take, self._ready, self._tick = take, ready, tick
+        self._take, self._room, self._ready, self._tick = take, room, ready, tick
         self._acks: deque[Token] = deque()
         self._stop, self._settled = threading.Event(), threading.Event()
         self._problem: tuple[str, str, str] | None = None  # expected, found, mend
@@ -89,14 +93,14 @@ class Link:
 
     def _make(self) -> paho.Client:
         keep = self.session.expiry > 0
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2, self.session.client_id, clean_session=None if self.broker.version == 5 else not keep,
             protocol=MQTTProtocolVersion(self.broker.version), manual_ack=True,
         )  # fmt: skip
         if self.broker.tls is not None:
             client.tls_set_context(self.broker.tls)
         client.connect_timeout = 5.0
-        client.on_connect, client.on_subscribe, client.on_message = self._on_connect, self._on_subscribe, self._on_message
+        client.on_connect, client.on_subscribe = self._on_connect, self._on_subscribe
         client.on_socket_register_write = lambda *_: self.wake()
         return client
 
@@ -190,37 +194,48 @@ class Link:
         """Wait for the network, move what can be moved; return whether the connection goes on."""
         self._beat = time.monotonic()
         client = self.client
-        sock: Any = client.socket()
-        if sock is None or self._again or self._stop.is_set():
+        wire: Any = client.socket()
+        if wire is None or self._again or self._stop.is_set():
             return False
-        pending = hasattr(sock, "pending") and sock.pending() > 0
-        readable, writable, _ = select.select([sock, self._wake_read], [sock] if client.want_write() else [], [], 0 if pending else _TICK)
+        read, write = self._room(), client.want_write() or wire.waiting
+        pending = read and wire.pending
+        mine = [wire] if read else []
+        readable, _, _ = select.select([*mine, self._wake_read], [wire] if write else [], [], 0 if pending else _TICK)
         if self._wake_read in readable:
             with suppress(BlockingIOError):
                 self._wake_read.recv(4096)
-        if pending or sock in readable:
-            client.loop_read()
+        if pending or wire in readable:
+            wire.fill()
+            for message in wire.packets(self.broker.version):
+                if message is None:
+                    client.loop_read()
+                else:
+                    self._on_message(message)
+                if not self._room():
+                    break
         self._tick()
-        self._send_acks()
-        if writable or client.want_write():
+        self._send_acks(wire)
+        if client.want_write():
             client.loop_write()
+        wire.flush()
         client.loop_misc()
         return True
 
-    def _send_acks(self) -> None:
+    def _send_acks(self, wire: Wire) -> None:
+        numbers: list[int] = []
         while self._acks:
             token = self._acks.popleft()
             if token.connection == self.connection and token.message:
-                self.client.ack(token.message, 1)
+                numbers.append(token.message)
+        wire.acknowledge(numbers)
 
     def _drop(self) -> None:
         """Close the socket without a word: the broker keeps the session."""
         lost = self.connected
         self.connected = False
-        sock: Any = self.client.socket()
-        if sock is not None and not self._stop.is_set():
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        wire: Any = self.client.socket()
+        if wire is not None and not self._stop.is_set():
+            wire.shutdown()
         if lost and not self._stop.is_set():
             log.warning("the connection to %s is lost", self.broker.place)
 
@@ -233,13 +248,11 @@ class Link:
             self._stop.wait(min(_TICK, max(0.01, end - time.monotonic())))
 
     def _leave(self) -> None:
-        if self.client.socket() is not None:
-            self._send_acks()
-            self.client.disconnect()
-            end = time.monotonic() + 1.0
-            while self.client.socket() is not None and self.client.want_write() and time.monotonic() < end:
-                self.client.loop_write()
-            self.client.loop_read()
+        wire: Any = self.client.socket()
+        if wire is not None:
+            self._send_acks(wire)
+            self.client.loop_write()
+            wire.leave(_PARTING)
         self.connected = False
 
     def _forget(self) -> None:
@@ -285,11 +298,12 @@ class Link:
         else:
             self._settled.set()
 
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, message: Message) -> None:
         if self._again:
             return  # not taken and not acknowledged: it comes again
         try:
-            self._again = not (self._take is None or self._take(message, self.connection))
+            if self._take is not None:
+                self._take(message, self.connection)
         except Exception:  # what is raised here would end the network's thread
             self.errors += 1
             self._again = True

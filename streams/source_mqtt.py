@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
-
 from streams.codecs import OPTIONS as CODEC_OPTIONS
 from streams.codecs import Pattern, open_codec
 from streams.codecs.base import LIMIT
@@ -20,6 +18,7 @@ from streams.context import Context
 from streams.mqtt_address import Broker, parse_broker
 from streams.mqtt_client import Link, Session, Token
 from streams.mqtt_log import CAP, Entry, Log, Placed
+from streams.mqtt_wire import Message
 from streams.uri import Uri
 from twin_engine.clock import Clock
 from twin_engine.errors import InputError
@@ -116,7 +115,7 @@ class MqttSource:
         self._log = Log(home, self._safe, cap=self._cap)
         expiry = self._expiry if folder else 0  # without a folder the log goes with the process, and so may the session
         session = Session(self._client_id(home), expiry, self._maximum, self._pattern.subscription)
-        self._link = Link(self._broker, session, take=self._take, ready=self._ready, tick=self._retake)
+        self._link = Link(self._broker, session, take=self._take, room=self._room, ready=self._ready, tick=self._retake)
         self._link.start()
 
     def _client_id(self, home: Path) -> str:
@@ -129,23 +128,20 @@ class MqttSource:
         text = f"{file.read_text()} {self._broker.host} {self._pattern.subscription}"
         return f"twin-engine-{hashlib.sha256(text.encode()).hexdigest()[:10]}"  # 22 characters, which every broker takes
 
-    def _take(self, message: paho.MQTTMessage, connection: int) -> bool:
-        """Log a message, in the network's thread; False where the broker sends more than can be held."""
+    def _take(self, message: Message, connection: int) -> None:
+        """Log a message, in the network's thread, or hold it until there is room."""
         try:
-            topic = message.topic
+            topic = message.topic.decode()
         except UnicodeDecodeError:
             topic = "\ufffd"  # no pattern has it: a reject
-        entry = Entry(
-            self._clock.now(), topic, bytes(message.payload[: LIMIT + 1]), _headers(message)
-        )  # what is longer is a reject as it is
-        token = Token(connection, message.mid if message.qos else 0)
+        payload = message.payload if len(message.payload) <= LIMIT else message.payload[: LIMIT + 1]  # what is longer is a reject as it is
+        entry, token = Entry(self._clock.now(), topic, payload, message.headers), Token(connection, message.number)
         if not self._held and self._log is not None and self._log.append(entry, token):
             self.counts["messages"] += 1
-        elif message.qos == 0:
+        elif not message.number:
             self.counts["dropped_log_full"] += 1
         else:
             self._held.append((entry, token))
-        return len(self._held) <= self._maximum
 
     def _retake(self) -> None:
         """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
@@ -156,6 +152,10 @@ class MqttSource:
                     return
                 self.counts["messages"] += 1
             self._held.popleft()
+
+    def _room(self) -> bool:
+        """Whether more can be held: a broker of MQTT 3.1.1 knows nothing of ``receive_maximum``."""
+        return len(self._held) < self._maximum
 
     def _ready(self) -> bool:
         return self._log is not None and not self._log.full
@@ -188,10 +188,3 @@ class MqttSource:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
-
-
-def _headers(message: paho.MQTTMessage) -> dict[str, bytes]:
-    """Return the user's properties of MQTT 5."""
-    properties: Any = message.properties
-    pairs = getattr(properties, "UserProperty", None) if properties is not None else None
-    return {name: value.encode() for name, value in pairs} if pairs else {}

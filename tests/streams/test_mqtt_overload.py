@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.mqtt_client import Token
+from streams.mqtt_wire import Wire
 from streams.source_mqtt import MqttSource
 from tests.services.clients import PATIENCE
 from tests.streams.mqtt_helpers import address, messages, publish, source, take, values
@@ -72,7 +73,7 @@ def test_an_acknowledgement_stays_in_its_connection(mosquitto: str, unique: str,
     link = one._link
     assert link is not None
     acked: list[int] = []
-    monkeypatch.setattr(link.client, "ack", lambda mid, _: acked.append(mid))
+    monkeypatch.setattr(Wire, "acknowledge", lambda _, numbers: acked.extend(numbers))
     link.acknowledge([Token(link.connection - 1, 7), Token(link.connection, 0), Token(link.connection, 8)])
     until(lambda: bool(acked))
     assert acked == [8]
