@@ -29,7 +29,8 @@ SHOWN = ("white", "host")
 def demo(duration: float | None = None) -> None:
     """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds.
 
-    Raises InputError where the extra ``mqtt`` is not installed.
+    The past of the interferometer is played at once, so that a glitch is found within seconds. Raises InputError where the extra
+    ``mqtt`` is not installed.
     """
     print("Starting; the very first start compiles its kernels, which takes a minute or so.", flush=True)  # noqa: T201 - a screen
     try:
@@ -38,9 +39,9 @@ def demo(duration: float | None = None) -> None:
     except ImportError as error:
         mend = "Install it: pip install 'twin-engine[mqtt]'."
         raise InputError("demo", expected="the extra mqtt", found=str(error), mend=mend) from None
-    clock = WallClock()
+    clock, ended = WallClock(), threading.Event()
     screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
-    with tempfile.TemporaryDirectory(prefix="twin-engine-") as folder, EmbeddedBroker() as broker:
+    with on_signals(ended.set), tempfile.TemporaryDirectory(prefix="twin-engine-") as folder, EmbeddedBroker() as broker:
         password = Path(folder) / "password"
         password.touch(0o600)
         password.write_text(broker.password)
@@ -55,7 +56,7 @@ def demo(duration: float | None = None) -> None:
                 Run(twin, heard, [screen.end()], assets=[asset], duration=duration),
                 Sensor(source, open_codec("arrow", pattern), open_publisher(address), heard.ready),
             )
-        together(jobs)
+        together(jobs, ended)
 
 
 def _simulation(start: int) -> str:
@@ -76,13 +77,9 @@ class Job(Protocol):
         ...
 
 
-def together(jobs: Sequence[Job]) -> None:
-    """Do jobs, each in a thread, until one of them ends, Ctrl-C or SIGTERM; then all end. Raises what the first to fail raised."""
+def together(jobs: Sequence[Job], ended: threading.Event) -> None:
+    """Do jobs, each in a thread, until one of them ends or ``ended`` is set; then all end. Raises what the first to fail raised."""
     failures: list[BaseException] = []
-
-    def stop() -> None:
-        for job in jobs:
-            job.stop()
 
     def call(job: Job) -> None:
         try:
@@ -90,14 +87,16 @@ def together(jobs: Sequence[Job]) -> None:
         except BaseException as error:  # noqa: BLE001 - handed to the main thread
             failures.append(error)
         finally:
-            stop()
+            ended.set()
 
     threads = [threading.Thread(target=call, args=(job,), name=type(job).__name__.lower(), daemon=True) for job in jobs]
-    with on_signals(stop):
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    for thread in threads:
+        thread.start()
+    ended.wait()
+    for job in jobs:
+        job.stop()
+    for thread in threads:
+        thread.join()
     if failures:
         raise failures[0]
 
