@@ -18,6 +18,7 @@ from streams.kafka.outputs import Outputs
 from streams.kafka.runtime import Runtime
 from streams.kafka.store import Fenced, SnapshotStore
 from streams.kafka.topics import Names, ensure, partition_of, partitions
+from streams.kafka.watch import Watch
 from twin_engine.errors import InputError
 from twin_engine.metrics import Figure
 from twin_engine.partition import Partition, Taken
@@ -96,6 +97,7 @@ class Worker:
         self.shards: dict[int, _Shard] = {}
         self._outputs = Outputs(kafka, self._names, tuple(twin.show))
         self._runtime: Runtime | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._connected = False
         self._turned = time.monotonic()
@@ -144,7 +146,7 @@ class Worker:
             yield "dropped_samples", "samples dropped or masked, kept in snapshots", {**twin, "reason": reason}, n
 
     async def run(self) -> None:
-        """Work until ``stop``. While the cluster does not answer, try again; raises InputError where it never has, and Stuck."""
+        """Work until ``stop``. While the cluster does not answer, try again; raises InputError where it never has."""
         self._partitions = await partitions(self._kafka, self.config.topic)
         if not self._partitions:
             raise InputError(f"topic {self.config.topic}", expected="the input topic", found="none", mend="Create it, or check its name.")
@@ -153,8 +155,8 @@ class Worker:
         while not self._stopped:
             try:
                 await self._session()
-            except (KafkaFailure, OSError) as error:
-                log.warning("Kafka fails, beginning again from the newest snapshots: %s: %s", type(error).__name__, error)
+            except (KafkaFailure, OSError, Fenced) as error:
+                log.warning("beginning again from the newest snapshots: %s: %s", type(error).__name__, error)
                 self.stats.restarts += 1
                 await asyncio.sleep(RETRY)
 
@@ -163,15 +165,21 @@ class Worker:
         self._outputs, self._runtime = Outputs(self._kafka, self._names, tuple(self.twin.show)), self._make_runtime()
         if self._stopped:
             return
+        self._watching = asyncio.create_task(Watch(self._kafka, self.config.topic, self._offsets).run())
         try:
             await self._outputs.open()
             self._connected, self._turned = True, time.monotonic()
             await self._runtime.run(self)
         finally:
             self._connected = False
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
             for number in list(self.shards):
                 await self._drop(number)
             await self._outputs.close()
+
+    def _offsets(self) -> dict[int, int]:
+        return {number: shard.partition.offset for number, shard in self.shards.items()}
 
     def _assets(self, number: int) -> list[str]:
         return [asset for asset in self.config.assets if partition_of(asset, self._partitions) == number]
@@ -252,8 +260,10 @@ class Worker:
             self.stats.rejects[reject.reason] = self.stats.rejects.get(reject.reason, 0) + 1
 
     async def tick(self) -> None:
-        """Save the partitions that are due; raises what outputs failed of."""
+        """Save the partitions that are due; raises what outputs failed of, Stuck, and Fenced: this worker is then to join anew."""
         self._outputs.check()
+        if self._watching is not None and self._watching.done():
+            self._watching.result()
         self._turned = time.monotonic()
         for number, shard in list(self.shards.items()):
             try:
@@ -264,7 +274,7 @@ class Worker:
             except Fenced:
                 log.warning("partition %d is another worker's now", number)
                 self.stats.fenced += 1
-                await self._drop(number)
+                raise
 
     async def _save(self, shard: _Shard) -> None:
         """Begin to save a partition as it stands; it goes on meanwhile."""

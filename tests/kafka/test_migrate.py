@@ -11,7 +11,9 @@ pytest.importorskip("aiokafka")
 
 from aiokafka import AIOKafkaProducer
 
-from bench.kills import ROOT, Trial
+from bench.kills import kills
+from bench.trial import ROOT, Trial, Values
+from streams.kafka.client import Kafka
 from streams.kafka.topics import partition_of
 from twin_engine.config import read_config
 from twin_engine.deploy import migrate, worker_of
@@ -23,8 +25,8 @@ def test_assets_keep_their_state_when_partitions_are_added(
     kafka: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_ENGINE_TWINS", str(ROOT / "bench"))
-    trial = Trial(kafka, tmp_path, unique, messages=3000, kills=0, rate=10_000, assets=30)
-    asyncio.run(trial.run())
+    trial = Trial(Kafka(kafka), tmp_path, unique, messages=3000, rate=10_000, assets=30)
+    asyncio.run(trial.run(kills(0)))
     config = tmp_path / "config.toml"
     migrate(config, 5)
     with pytest.raises(InputError, match="more than its 5"):
@@ -33,8 +35,7 @@ def test_assets_keep_their_state_when_partitions_are_added(
     async def go_on() -> dict[str, list[float]]:
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
         await producer.start()
-        for n in range(3000, 3600):
-            key, value = trial.message(n)
+        for key, value in [message for k in range(100, 120) for message in trial.step(k)]:
             await producer.send(f"{unique}.in", value, key=key, partition=partition_of(key.decode(), 5))
         await producer.stop()
         settings = read_config(config)
@@ -56,7 +57,7 @@ def test_assets_keep_their_state_when_partitions_are_added(
 
     rows = asyncio.run(go_on())
     trial.messages, trial.partitions = 3600, 1
-    whole, _, _ = trial._undisturbed(0)
+    whole = trial.undisturbed(0, {}, Values(30, 120))
     arrays = whole.engine.fleet.arrays()
     assert len(rows) == 30 * len(arrays)
     for row, asset in enumerate(whole.engine.assets):
@@ -66,8 +67,8 @@ def test_assets_keep_their_state_when_partitions_are_added(
 
 def test_input_that_no_snapshot_has_is_refused(kafka: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_ENGINE_TWINS", str(ROOT / "bench"))
-    trial = Trial(kafka, tmp_path, unique, messages=300, kills=0, rate=10_000, assets=30)
-    asyncio.run(trial.run())
+    trial = Trial(Kafka(kafka), tmp_path, unique, messages=300, rate=10_000, assets=30)
+    asyncio.run(trial.run(kills(0)))
 
     async def more() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
