@@ -10,10 +10,11 @@ from streams.context import Context, Recording
 from streams.dead_letter import DeadLetter
 from streams.pacing import Paced, parse_speed
 from streams.registry import SINKS, SOURCES, sink_at, source_at
+from streams.spool import Spool
 from twin_engine.clock import Clock, WallClock
 from twin_engine.records import Sink, Source
 
-__all__ = ["SINKS", "SOURCES", "DeadLetter", "Recording", "open_sink", "open_source", "pace"]
+__all__ = ["SINKS", "SOURCES", "DeadLetter", "Recording", "Spool", "open_sink", "open_source", "pace"]
 
 
 def open_source(
@@ -39,12 +40,12 @@ def open_source(
     return source_at(uri, Context(asset, dict(streams or {}), clock or WallClock(), simulator, name, folder))
 
 
-def open_sink(uri: str, *, show: tuple[str, ...] = ()) -> Sink:
+def open_sink(uri: str, *, show: tuple[str, ...] = (), folder: Path | None = None) -> Sink:
     """Return the sink at an address (``jsonl:FILE``, ``sqlite:FILE``, ``terminal:``). ``Sink.open`` comes before writing.
 
-    show: the outputs that it keeps or draws besides events. Raises SinkError.
+    show: the outputs that it keeps or draws besides events. folder: where folders may be made for it. Raises SinkError.
     """
-    return sink_at(uri, show)
+    return sink_at(uri, show, folder)
 
 
 def pace(source: Source, speed: str, clock: Clock | None = None) -> Paced:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from streams.context import Context, Recording
@@ -46,6 +47,7 @@ SINKS = {
     "terminal": "sink_terminal:open_terminal",
     "webhook": "sink_webhook:open_webhook",
 }
+FILES = ("jsonl", "sqlite")  # sinks of one file each
 SINK_SUFFIXES = {".jsonl": "jsonl", ".db": "sqlite", ".sqlite": "sqlite", "/": "parquet"}
 
 
@@ -67,7 +69,18 @@ def source_of_file(file: Uri, context: Context) -> Recording:
     return cast("Recording", _opener(SOURCES[scheme])(replace(file, scheme=scheme), context))
 
 
-def sink_at(uri: str, show: tuple[str, ...]) -> Sink:
-    """Return the sink at an address; raises SinkError."""
+def sink_at(uri: str, show: tuple[str, ...], folder: Path | None = None) -> Sink:
+    """Return the sink at an address. Folders that are missing are made below ``folder`` alone. Raises SinkError."""
     parsed = parse(uri, SINKS, SINK_SUFFIXES, SinkError)
+    if parsed.scheme in FILES:
+        _check_folder(parsed, folder)
     return cast("Sink", _opener(SINKS[parsed.scheme])(parsed, show))
+
+
+def _check_folder(uri: Uri, folder: Path | None) -> None:
+    """Raise SinkError where the folder of a file is missing, which may be a slip of the pen; below ``folder``, make it."""
+    parent = uri.file.absolute().parent
+    if folder is not None and parent.is_relative_to(folder.absolute()):
+        parent.mkdir(parents=True, exist_ok=True)
+    elif not parent.is_dir():
+        raise SinkError(uri.text, expected="a folder that is there", found=f"no {parent}", mend=f"Check the path, or: mkdir -p '{parent}'.")

@@ -29,7 +29,6 @@ class JsonlSink:
         path = self._uri.file
         size = int(position or 0)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("r+b" if path.exists() else "w+b")
         except OSError as error:
             raise SinkError(self._uri.text, expected="a file that can be written", found=str(error), mend="Choose another path.") from None

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from streams.reading_codec import decode_reading, encode_reading
 from streams.spool_file import SpoolFile
 from streams.update_codec import decode_update, encode_update
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.errors import SinkError
-from twin_engine.records import Position, Sink, Update, Watcher
+from twin_engine.records import InputKeeper, Position, Reading, Sink, Update, Watcher
 
-_BATCH = 256  # updates delivered from the spool between flushes of the sink
+_BATCH = 64 << 20  # bytes delivered from the spool between flushes of the sink
+_UPDATE, _READING = b"u", b"r"  # first byte of a record
+log = logging.getLogger("twin_engine.spool")
 
 
 class Spool:
     """Wraps a sink.
 
-    While the sink works, updates go straight to it, and those since its last flush are remembered. When it raises SinkError they go to a
-    file in ``directory``, and so does all that follows; at each flush, once ``retry`` seconds have passed, the sink is opened again at its
-    last good position and given what is in the file. When the file holds ``cap`` bytes, ``write`` waits for the sink, which keeps the
-    source from being read; after ``patience`` seconds it raises SinkError.
+    While the sink works, updates (and readings, where it keeps the input) go straight to it, and those since its last flush are remembered.
+    When it raises SinkError they go to a file in ``directory``, and so does all that follows; at each flush, once ``retry`` seconds have
+    passed, and at close, the sink is opened again at its last good position and given what is in the file. When the file holds ``cap``
+    bytes, ``write`` waits for the sink, which keeps the source from being read; after ``patience`` seconds it raises SinkError.
 
     show: outputs that are kept besides events. A file is deleted two flushes after it was delivered: until then a snapshot may refer to it.
     """
@@ -46,6 +50,8 @@ class Spool:
         self._tried = 0
         self._delivered: list[tuple[int, SpoolFile]] = []  # flushes until then, and a file that was delivered
         self._flushes = 0
+        self.left = 0  # bytes that the sink had not taken when this was closed
+        self.keeps_input = isinstance(sink, InputKeeper) and sink.keeps_input
 
     @property
     def down(self) -> bool:
@@ -67,20 +73,31 @@ class Spool:
             return
         try:
             self._sink.open(self._inner)
-        except SinkError:
+        except SinkError as error:
             if position is None:
                 raise
-            self._go_down()
+            self._go_down(error)
 
     def write(self, update: Update) -> None:
         """Take an update."""
-        data = encode_update(update, self._show)
+        self._put(_UPDATE + encode_update(update, self._show), lambda: self._sink.write(update))
+
+    def take(self, twin: str, reading: Reading) -> None:
+        """Take a reading, for a sink that keeps the input."""
+        self._put(_READING + encode_reading(twin, reading), lambda: self._take(twin, reading))
+
+    def _take(self, twin: str, reading: Reading) -> None:
+        if isinstance(self._sink, InputKeeper):
+            self._sink.take(twin, reading)
+
+    def _put(self, data: bytes, give: Callable[[], None]) -> None:
+        """Give the sink what ``data`` stands for, or append it to the file."""
         self._wait_for_room(len(data))
         if self._file is None:
             try:
-                self._sink.write(update)
-            except SinkError:
-                self._go_down()
+                give()
+            except SinkError as error:
+                self._go_down(error)
         if self._file is None:
             self._since.append(data)
         else:
@@ -97,12 +114,13 @@ class Spool:
                     found=f"it down for {waited:g} s more",
                     mend="Bring it back and run again: nothing is lost.",
                 )
-            self._clock.sleep(self._retry)
-            waited += self._retry
-            self._recover()
+            if not self._recover():
+                self._clock.sleep(self._retry)
+                waited += self._retry
 
-    def _go_down(self) -> None:
+    def _go_down(self, error: SinkError) -> None:
         """Begin a file with what the sink may have lost."""
+        log.warning("a sink fails; what it misses is kept in %s: %s", self._directory, error)
         with suppress(SinkError, OSError):
             self._sink.close()
         self._file, self._tried = SpoolFile.create(self._directory), self._clock.now()
@@ -110,28 +128,34 @@ class Spool:
             self._file.append(data)
         self._since = []
 
-    def _recover(self) -> None:
-        """Open the sink at its last good position and give it what is in the file; raises SinkError where the file is damaged."""
+    def _recover(self) -> bool:
+        """Open the sink at its last good position, give it what is next in the file, and return whether it took it.
+
+        Raises SinkError where the file is damaged. So much goes before a flush that a sink sees about one flush for each of ours.
+        """
         if self._file is None:
-            return
-        self._tried = self._clock.now()
+            return False
+        batch = self._file.read(_BATCH)
         try:
             self._sink.open(self._inner)
+            for data in batch.records:
+                if data[:1] == _READING:
+                    self._take(*decode_reading(data[1:]))
+                else:
+                    self._sink.write(decode_update(data[1:]))
+            self._inner = self._sink.flush()
         except SinkError:
-            return
-        while batch := self._file.read(_BATCH):
-            try:
-                for data in batch.records:
-                    self._sink.write(decode_update(data))
-                self._inner = self._sink.flush()
-            except SinkError:
-                with suppress(SinkError, OSError):
-                    self._sink.close()
-                return
-            self._file.begin = batch.end
-        self._file.close()
-        self._delivered.append((self._flushes, self._file))
-        self._file = None
+            self._tried = self._clock.now()
+            with suppress(SinkError, OSError):
+                self._sink.close()
+            return False
+        self._file.begin = batch.end
+        if not self._file.left:
+            log.warning("the sink takes again; it has all that was kept in %s", self._directory)
+            self._file.close()
+            self._delivered.append((self._flushes, self._file))
+            self._file = None
+        return True
 
     def flush(self) -> Position:
         """Flush the sink, or the file while the sink is down; return the position after either."""
@@ -141,8 +165,8 @@ class Spool:
             try:
                 self._inner = self._sink.flush()
                 self._since = []
-            except SinkError:
-                self._go_down()
+            except SinkError as error:
+                self._go_down(error)
         self._flushes += 1
         for flushes, file in self._delivered:
             if self._flushes - flushes > 2:
@@ -159,10 +183,20 @@ class Spool:
             self._sink.watch(health)
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close both; what the sink does not take stays in the file."""
         if self._file is None:
-            self._sink.close()
+            try:
+                self._sink.close()
+            except SinkError as error:
+                self._go_down(error)
+        with suppress(SinkError):
+            while self._recover():
+                pass
+        if self._file is None:
+            with suppress(SinkError):
+                self._sink.close()
             return
         file, self._file = self._file, None
+        self.left = file.left
         file.sync()
         file.close()

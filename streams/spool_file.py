@@ -64,18 +64,23 @@ class SpoolFile:
             raise SinkError(str(self._path), expected="room for the spool", found=str(error), mend="Free some space.") from None
         self.end += _FRONT.size + len(data)
 
-    def read(self, count: int) -> Batch | None:
-        """Return up to ``count`` records from ``begin`` on, None where there are none; raises SinkError where one is damaged."""
+    @property
+    def left(self) -> int:
+        """Bytes that are still to be delivered."""
+        return self.end - self.begin
+
+    def read(self, size: int) -> Batch:
+        """Return the records from ``begin`` on, up to ``size`` bytes but at least one; raises SinkError where one is damaged."""
         self._file.seek(self.begin)
         place, records = self.begin, list[bytes]()
-        while place < self.end and len(records) < count:
+        while place < self.end and (not records or place - self.begin < size):
             length, check = _FRONT.unpack(self._file.read(_FRONT.size))
             data = self._file.read(length)
             if zlib.crc32(data) != check:
                 raise SinkError(str(self._path), expected="a whole record", found=f"a damaged one at byte {place}", mend="Check the disk.")
             records.append(data)
             place += _FRONT.size + length
-        return Batch(records, place) if records else None
+        return Batch(records, place)
 
     def sync(self) -> None:
         """Force the file to disk."""

@@ -52,6 +52,7 @@ class RunReport:
     """What a run came to.
 
     resumed: it began from a snapshot. ended: ``"end"`` of the input, ``"time"`` is up, or ``"signal"``. seconds: of wall clock.
+    spooled: bytes kept on disk, by sink that was down at the end.
     """
 
     resumed: bool = False
@@ -63,6 +64,7 @@ class RunReport:
     rejects: dict[str, int] = field(default_factory=dict[str, int])
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     fresh: list[str] = field(default_factory=list[str])
+    spooled: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Run:

@@ -6,23 +6,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streams
+from twin_engine.assets import expand
+from twin_engine.errors import InputError
 from twin_engine.loader import load
+from twin_engine.records import Sink
 from twin_engine.run import Run, RunReport
 
 
 def run(
-    name: str, source_uri: str, sink_uris: Sequence[str], *, assets: Sequence[str] = (), speed: str = "max", state: Path | None = None,
-    duration: float | None = None,
+    name: str, source_uri: str, sink_uris: Sequence[str], *, assets: Sequence[str] = (), assets_file: Path | None = None,
+    speed: str = "max", state: Path | None = None, duration: float | None = None,
 ) -> RunReport:  # fmt: skip
     """Run a twin by name on a source and sinks by address, and return what it came to.
 
-    assets: names; one is given to a source that has none of its own, several are those that are taken. speed: of a recording, ``max``,
-    ``realtime`` or ``10x``. state: folder of snapshots and rejects, from which a run goes on. duration: seconds on the wall clock.
-    Raises TwinError.
+    assets: names and ranges (``t-[01-20]``), assets_file: more of them; one is given to a source that has none of its own, several are
+    those that are taken. speed: of a recording, ``max``, ``realtime`` or ``10x``. state: folder of snapshots, rejects and what a sink
+    that is down has missed, from which a run goes on. duration: seconds on the wall clock. Raises TwinError.
     """
-    twin = load(name)
-    sinks = [streams.open_sink(uri, show=tuple(twin.show)) for uri in sink_uris]
-    source = streams.open_source(source_uri, twin=twin, asset=assets[0] if len(assets) == 1 else None, folder=state)
+    twin, names = load(name), expand(assets, assets_file)
+    sinks = [_sink(uri, i, tuple(twin.show), state) for i, uri in enumerate(sink_uris)]
+    source = streams.open_source(source_uri, twin=twin, asset=names[0] if len(names) == 1 else None, folder=state)
     paced = streams.pace(source, speed)
+    if names and not source.live:
+        _check_assets(source_uri, source, names)
     dead = streams.DeadLetter(state / "dead_letter.jsonl") if state else None
-    return Run(twin, paced, sinks, assets=list(assets) or source.assets, state_dir=state, dead_letter=dead, duration=duration)()
+    report = Run(twin, paced, sinks, assets=names or source.assets, state_dir=state, dead_letter=dead, duration=duration)()
+    report.spooled = {uri: sink.left for uri, sink in zip(sink_uris, sinks, strict=True) if isinstance(sink, streams.Spool) and sink.left}
+    return report
+
+
+def _sink(uri: str, number: int, show: tuple[str, ...], state: Path | None) -> Sink:
+    """Return the sink at an address; with a state folder, behind a spool, unless it is a screen."""
+    sink = streams.open_sink(uri, show=show, folder=state)
+    return sink if state is None or uri.startswith("terminal:") else streams.Spool(sink, state / "spool" / str(number), show=show)
+
+
+def _check_assets(uri: str, source: streams.Recording, names: Sequence[str]) -> None:
+    """Raise InputError where a source that knows its assets has none of those that were named."""
+    try:
+        known = source.assets
+    except InputError:
+        return
+    if not set(known) & set(names):
+        raise InputError(
+            f"--asset of {uri}", expected=f"assets of the source, which has {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}",
+            found=f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}",
+            mend="Name those, or say which column holds the asset: ?asset=COLUMN.",
+        )  # fmt: skip

@@ -53,7 +53,7 @@ def test_a_line_that_is_no_event_is_told(line: bytes) -> None:
 
 
 def test_writes_final_revisions_and_cuts_back(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "events.jsonl"
+    path = tmp_path / "events.jsonl"
     sink = open_sink(f"jsonl:{path}")
     sink.open(None)
     early = Event(**{**_fields(EVENT), "id": "e0", "final": False})
@@ -94,3 +94,14 @@ def test_errors(tmp_path: Path) -> None:
 
 def _fields(event: Event) -> dict[str, object]:
     return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+@pytest.mark.parametrize("scheme", ["jsonl", "sqlite"])
+def test_a_missing_folder_is_told_and_made_below_the_given_one_alone(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(SinkError, match="mkdir -p"):
+        open_sink(f"{scheme}:{tmp_path / 'typo' / 'x'}", folder=tmp_path / "state")
+    assert not (tmp_path / "typo").exists()
+    sink = open_sink(f"{scheme}:{tmp_path / 'state' / 'out' / 'x'}", folder=tmp_path / "state")
+    sink.open(None)
+    sink.close()
+    assert (tmp_path / "state" / "out" / "x").is_file()

@@ -65,3 +65,44 @@ def test_errors_tell_the_mend_and_the_exit_code(
     error = capsys.readouterr().err
     assert told in error
     assert "Traceback" not in error
+
+
+def test_a_run_that_uses_no_sample_says_why_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"channel": "elsewhere", "ts": "2020-01-01T00:00:00Z", "value": 1}\n')
+    assert call(monkeypatch, "run", "host", "--from", "lines:in.jsonl", "--asset", "h", "--to", "jsonl:e.jsonl") == 4
+    told = capsys.readouterr().err
+    assert "no sample was used" in told
+    assert "unknown_channel 1" in told
+
+
+def test_a_folder_that_is_not_there_is_told_and_not_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "run", "host", "--from", "sim:?duration=10", "--to", "jsonl:typo/x.jsonl", "--state", "state") == 6
+    assert "mkdir -p" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_slip_in_a_definition_is_told_by_file_and_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text, line, found in (("from twin_engine import Twin\n\ntwin = Twn()\n", 3, "Twn"), ("x = 1\ntwin = (\n", 2, "SyntaxError")):
+        (tmp_path / "slip.py").write_text(text)
+        assert call(monkeypatch, "check", "slip.py") == 3
+        told = capsys.readouterr().err
+        assert f"slip.py, line {line}" in told
+        assert found in told
+
+
+def test_new_takes_no_name_of_an_installed_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "new", "numpy") != 0
+    assert "numpy" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -34,7 +34,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 def kept(folder: Path) -> int:
     """Return the size of the events file that the newest snapshot knows."""
     snapshot = read_snapshot(folder / "state" / SNAPSHOT)
-    return snapshot.document["sinks"][0] or 0 if snapshot else 0
+    return snapshot.document["sinks"][0]["inner"] or 0 if snapshot else 0
 
 
 def size(folder: Path) -> int:

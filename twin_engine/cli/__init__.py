@@ -42,18 +42,22 @@ def run(
         list[str], typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")
     ],
     asset: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="The asset's name, where the source has none. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The asset's name, where the source has none; t-[01-20] is 20 names. Repeatable."),
     ] = None,
+    assets: Annotated[Path | None, typer.Option(metavar="FILE", help="Names of assets, one a line.")] = None,
     speed: Annotated[str, typer.Option(metavar="SPEED", help="Of a recording: max, realtime or 10x.")] = "max",
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep snapshots there and go on from the newest.")] = None,
     duration: For = None,
 ) -> None:
     """Run a twin on a source. Ctrl-C writes out what is held, saves a snapshot and ends."""
-    from twin_engine.cli.report import summary
+    from twin_engine.cli.report import exit_code, summary
     from twin_engine.service import run as serve
 
-    report = serve(twin, source, sinks, assets=asset or (), speed=speed, state=state, duration=duration)
+    report = serve(twin, source, sinks, assets=asset or (), assets_file=assets, speed=speed, state=state, duration=duration)
     print(summary(report), file=sys.stderr)
+    if code := exit_code(report):
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -99,6 +103,18 @@ def sink(
     from twin_engine.deploy import deliver
 
     deliver(config, name)
+
+
+@app.command()
+def bridge(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    source: Annotated[str, typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}, or mqtts:.")],
+    state: Annotated[Path, typer.Option(metavar="DIR", help="Of the log in which messages wait for Kafka.")],
+) -> None:
+    """Send on what an MQTT broker has to a twin's input in Kafka."""
+    from twin_engine.deploy import bridge as send
+
+    send(config, source, state)
 
 
 @app.command()

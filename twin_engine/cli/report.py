@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from twin_engine.errors import InputError, SinkError
+
 if TYPE_CHECKING:
     from twin_engine.run import RunReport
     from twin_engine.twin import Twin
@@ -32,7 +34,18 @@ def summary(report: RunReport) -> str:
     for name, counts in (("dropped", report.dropped), ("rejected", report.rejects)):
         if counts:
             text += f"; {name}: " + ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
+    if not report.samples:
+        text += "; no sample was used: " + ("see what was dropped" if report.dropped or report.rejects else "the source gave none")
+    for uri, size in report.spooled.items():
+        text += f"; {uri} is down, {size} bytes are kept for it: bring it back and run again"
     return text + (f"; begun anew: {', '.join(report.fresh)}" if report.resumed and report.fresh else "")
+
+
+def exit_code(report: RunReport) -> int:
+    """Return 6 where a sink was down at the end, 4 where no sample at all was used before the end or the time was up, else 0."""
+    if report.spooled:
+        return SinkError.exit_code
+    return InputError.exit_code if not report.samples and report.ended != "signal" else 0
 
 
 def explain(twin: Twin) -> None:
