@@ -94,6 +94,22 @@ class MqttSource:
                 self._link.check()
             yield Idle(place)
 
+    def records(self, offset: int | None, wait: float) -> list[Record]:
+        """Return what the log holds after an offset (None: all), as it came, or what comes within ``wait`` seconds. For a bridge."""
+        if self._log is None:
+            self._open()
+        if self._log is None or self._link is None:
+            return []
+        begin = self._log.begin if offset is None else offset
+        if not self._log.wait(begin, wait):
+            self._link.check()
+            return []
+        return [Record(p.entry.raw, p.entry.subject, "mqtt", p.end, p.entry.arrival, p.entry.headers) for p in self._log.read(begin)]
+
+    def asset_of(self, subject: str) -> str:
+        """Return the asset that a topic names, or the topic where the pattern says nothing of it."""
+        return (self._pattern.match(subject) or {}).get("asset", "") or subject
+
     def _decode(self, codec: Codec, placed: Placed, skip: int) -> list[Any]:
         """Return what an entry says, without the first items; an item that is not the last leads back to this entry."""
         before, entry = codec.memory, placed.entry

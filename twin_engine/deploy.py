@@ -75,6 +75,24 @@ def work(path: Path) -> None:
     asyncio.run(main())
 
 
+def bridge(path: Path, address: str, folder: Path) -> None:
+    """Send on what an MQTT broker has to the input topic, until told to end."""
+    from streams.kafka.bridge import Bridge  # noqa: PLC0415 - needs the mqtt extra
+
+    config = read_config(path)
+    source: Any = streams.open_source(address, folder=folder)
+    if not address.startswith("mqtt"):
+        raise InputError(f"bridge from {address}", expected="mqtt:// or mqtts://", found=address, mend="Name an MQTT broker.")
+
+    async def main() -> None:
+        set_up(config.log.level, config.log.format)
+        job = Bridge(source, config.kafka.cluster(), config.input.topic, folder)
+        _until_told(job.stop)
+        await job.run()
+
+    asyncio.run(main())
+
+
 def deliver(path: Path, name: str) -> None:
     """Run a delivery until it is told to end."""
     config = read_config(path)
@@ -152,12 +170,17 @@ def dead(path: Path, *, reason: str = "", send: bool = False) -> list[Dead]:
 async def _observed(config: Config, job: Observed, stop: Callable[[], None], work: Coroutine[Any, Any, None]) -> None:
     """Run a job, observed as the configuration says; SIGTERM and Ctrl-C stop it in order."""
     set_up(config.log.level, config.log.format)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+    _until_told(stop)
     metrics = Metrics(job, config.metrics.host, config.metrics.port) if config.metrics.port else None
     try:
         await work
     finally:
         if metrics:
             metrics.close()
+
+
+def _until_told(stop: Callable[[], None]) -> None:
+    """SIGTERM and Ctrl-C stop a job in order."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)

@@ -17,7 +17,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
 from streams.kafka.client import Kafka, KafkaFailure
-from streams.kafka.runtime import Handler
+from streams.kafka.runtime import Handler, subject_of
 from twin_engine.records import Record
 
 _WITHIN = 0.02  # seconds that a batch may grow
@@ -112,7 +112,9 @@ class FaustRuntime:
 def _record(message: Any) -> Record:
     headers = dict(message.headers) if message.headers else {}
     key = message.key.decode(errors="replace") if message.key else ""
-    return Record(message.value or b"", key, message.topic, message.offset, int(message.timestamp * 1000) * 1_000_000, headers)
+    return Record(
+        message.value or b"", subject_of(key, headers), message.topic, message.offset, int(message.timestamp * 1000) * 1_000_000, headers
+    )
 
 
 def _credentials(kafka: Kafka) -> Any:

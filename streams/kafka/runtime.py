@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from streams.kafka.client import Kafka
 from twin_engine.records import Record
 
+SUBJECT = "subject"  # the header with the topic that a bridge had a message from
 _MS = 1_000_000  # ns
 _POLL = 20  # ms that a poll waits for the first record
 
@@ -49,14 +50,13 @@ class Runtime(Protocol):
 
 def record_of(message: Any) -> Record:
     """Return a Kafka message as a record; its position is its offset, its arrival the broker's time."""
-    return Record(
-        message.value or b"",
-        message.key.decode(errors="replace") if message.key else "",
-        message.topic,
-        message.offset,
-        message.timestamp * _MS,
-        dict(message.headers) if message.headers else {},
-    )
+    key, headers = message.key.decode(errors="replace") if message.key else "", dict(message.headers) if message.headers else {}
+    return Record(message.value or b"", subject_of(key, headers), message.topic, message.offset, message.timestamp * _MS, headers)
+
+
+def subject_of(key: str, headers: Mapping[str, bytes]) -> str:
+    """Return what a record is about: where a bridge had it from, else its key."""
+    return headers[SUBJECT].decode(errors="replace") if SUBJECT in headers else key
 
 
 class AiokafkaRuntime:
