@@ -13,6 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -133,7 +134,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End this run's servers."""
     if not hasattr(config, "workerinput"):
-        _end(Path(os.environ.pop(_RUN)))
+        run = Path(os.environ.pop(_RUN))
+        _end(run)
+        with suppress(OSError):  # another run's servers are beside
+            run.parent.rmdir()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
