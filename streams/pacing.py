@@ -50,7 +50,7 @@ class Paced:
         paced = not (self.live or math.isinf(self._speed))
         first: tuple[int, int] | None = None  # event time of the first sample, and when it was given out
         for item in self._source.items(before):
-            if not isinstance(item, Reading):
+            if not isinstance(item, Reading) or not (paced or skip):
                 yield item
                 before = last = item.position
                 continue

@@ -81,9 +81,8 @@ class StreamBuffer:
     def _grow(self, end: int) -> None:
         need, has = end - self.base, self.values.shape[1]
         if need > has:
-            width = ((0, 0), (0, max(need, 2 * has) - has))
-            self.values = np.pad(self.values, width)
-            self.filled, self.valid = np.pad(self.filled, width), np.pad(self.valid, width)
+            size = max(need, 2 * has)
+            self.values, self.filled, self.valid = (_wider(array, size) for array in (self.values, self.filled, self.valid))
 
     def take(self, values: Float, valid: Bool) -> None:
         """Take the first cells, as many as there are in ``values`` and ``valid``, both ``(channel, n)``, which are written."""
@@ -133,6 +132,13 @@ class StreamBuffer:
         self.top = arrays["top"].tolist()
         for name in ("values", "filled", "valid", "last", "last_index"):
             setattr(self, name, arrays[name].copy())
+
+
+def _wider(array: Any, size: int) -> Any:
+    """Return an array with zeros behind, as many as make it ``size`` wide."""
+    wider = np.zeros((array.shape[0], size), array.dtype)
+    wider[:, : array.shape[1]] = array
+    return wider
 
 
 def _add(counts: dict[Reason, int], reason: Reason, n: int) -> None:
