@@ -44,12 +44,16 @@ class Token(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What the broker keeps for a client. expiry: seconds after the connection is lost; 0: nothing is kept."""
+    """What the broker keeps for a client. expiry: seconds after the connection is lost; 0: nothing is kept.
+
+    watched: a second topic, with QoS 0, that the broker may refuse.
+    """
 
     client_id: str
     expiry: int = 0
     receive_maximum: int = 1000
     subscription: str = ""
+    watched: str = ""
 
 
 class Link:
@@ -290,13 +294,18 @@ class Link:
             self._settled.set()
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        if self._subscribed:
+            return
         granted = reasons[0]
         if granted.is_failure or granted.value < self.broker.qos:
             found = f"the broker's answer: {granted}"
             self._refuse(f"a subscription to {self.session.subscription} with QoS {self.broker.qos}", found, "Ask for rights to the topic.")
             self._again = True
-        else:
-            self._settled.set()
+            return
+        self._subscribed = True
+        self._settled.set()
+        if self.session.watched:
+            self.client.subscribe(self.session.watched, 0)
 
     def _on_message(self, message: Message) -> None:
         if self._again:

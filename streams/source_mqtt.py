@@ -24,6 +24,7 @@ from twin_engine.clock import Clock
 from twin_engine.errors import InputError
 from twin_engine.records import Codec, Idle, Item, Position, Record
 
+_DROPPED = "$SYS/broker/publish/messages/dropped"
 _IDLE = 0.1  # seconds between Idle items while nothing comes
 _OWN = ("codec", "receive_maximum", "session_expiry", "log_cap")
 
@@ -41,7 +42,8 @@ def open_mqtt(uri: Uri, context: Context) -> MqttSource:
 class MqttSource:
     """A source that goes on for ever. Its position: the log's offset, the items given out of the record there, the codec's memory.
 
-    counts: ``messages`` logged, ``dropped_log_full`` (QoS 0 only).
+    counts: ``messages`` logged, ``dropped_log_full`` (QoS 0 only), and ``dropped_by_broker``: what the broker says it has dropped, for any
+    of its clients, since this source is connected.
     """
 
     live = True
@@ -57,6 +59,7 @@ class MqttSource:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._log: Log | None = None
         self._link: Link | None = None
+        self._dropped: int | None = None
         self._held: deque[tuple[Entry, Token]] = deque()  # what the log has no room for; the broker sends no more than receive_maximum
 
     def _whole(self, name: str, default: int, least: int, most: int) -> int:
@@ -130,7 +133,7 @@ class MqttSource:
         home = (folder or Path(self._temporary.name if self._temporary else "")) / "mqtt"
         self._log = Log(home, self._safe, cap=self._cap)
         expiry = self._expiry if folder else 0  # without a folder the log goes with the process, and so may the session
-        session = Session(self._client_id(home), expiry, self._maximum, self._pattern.subscription)
+        session = Session(self._client_id(home), expiry, self._maximum, self._pattern.subscription, _DROPPED)
         self._link = Link(self._broker, session, take=self._take, room=self._room, ready=self._ready, tick=self._retake)
         self._link.start()
 
@@ -146,6 +149,9 @@ class MqttSource:
 
     def _take(self, message: Message, connection: int) -> None:
         """Log a message, in the network's thread, or hold it until there is room."""
+        if message.topic == _DROPPED.encode():
+            self._hear(message.payload)
+            return
         try:
             topic = message.topic.decode()
         except UnicodeDecodeError:
@@ -158,6 +164,12 @@ class MqttSource:
             self.counts["dropped_log_full"] += 1
         else:
             self._held.append((entry, token))
+
+    def _hear(self, payload: bytes) -> None:
+        """Take the broker's own count, which begins anew when the broker does."""
+        if payload.isdigit():
+            before, self._dropped = self._dropped, int(payload)
+            self.counts["dropped_by_broker"] += 0 if before is None else max(0, self._dropped - before)
 
     def _retake(self) -> None:
         """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
