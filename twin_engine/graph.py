@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
@@ -50,30 +51,62 @@ class Graph:
 
 def bind(twin: Twin) -> Graph:
     """Check a twin and bind its stages; raises DefinitionError on the first thing wrong."""
-    hop = twin.hop_s
+    graph, wrong = examine(twin)
+    if graph is None:
+        raise wrong[0]
+    return graph
+
+
+def examine(twin: Twin) -> tuple[Graph | None, list[DefinitionError]]:
+    """Return a twin's graph, or None and all that is wrong, except with stages that read what is wrong: of these nothing can be told."""
+    wrong: list[DefinitionError] = []
     place = f"twin {twin.name!r}"
-    if hop <= 0:
-        raise DefinitionError(place, expected="a hop above zero", found=f"{float(hop):g} s")
+    with _collect(wrong):
+        hop = _hop(twin, place)
+        order = _order(twin, place, wrong)
+        specs: dict[str, Spec] = {}
+        for stream in twin.streams:
+            with _collect(wrong):
+                _check_stream(place, stream, hop, specs)
+                specs[stream.name] = stream.spec
+        primary = {name: name for name in specs}
+        unknown = {stream.name for stream in twin.streams}.union(twin.stages) - set(specs)
+        nodes: list[Node] = []
+        for name in order:
+            if unknown.intersection(ref.split(".")[0] for ref in twin.stages[name].inputs().values()):
+                continue
+            with _collect(wrong):
+                node = _bind_stage(twin, name, hop, specs, primary)
+                nodes.append(node)
+                unknown.remove(name)
+                specs.update({f"{name}.{port}": spec for port, spec in node.op.outputs.items()})
+                primary.update({f"{name}.{port}": f"{name}.{port}" for port in node.op.outputs})
+                primary[name] = f"{name}.{next(iter(node.op.outputs))}"
+        for shown in twin.show:
+            with _collect(wrong):
+                if shown.split(".")[0] not in unknown:
+                    _resolve(shown, primary, f"{place}, show")
+        if not wrong:
+            longest = max((node.op.memory for node in nodes), default=Fraction(0)) + max(s.lag for s in specs.values())
+            return Graph(twin, hop, tuple(nodes), specs, longest), []
+    return None, wrong
+
+
+@contextmanager
+def _collect(wrong: list[DefinitionError]) -> Generator[None]:
+    """While inside, a DefinitionError ends the block and is kept."""
+    try:
+        yield
+    except DefinitionError as error:
+        wrong.append(error)
+
+
+def _hop(twin: Twin, place: str) -> Fraction:
+    if twin.hop_s <= 0:
+        raise DefinitionError(place, expected="a hop above zero", found=f"{float(twin.hop_s):g} s")
     if not twin.streams:
         raise DefinitionError(place, expected="at least one stream", found="none", mend="Add a Stream with its channels.")
-    specs: dict[str, Spec] = {}
-    for stream in twin.streams:
-        if stream.name in specs:
-            raise DefinitionError(place, expected="streams of different names", found=f"{stream.name!r} twice")
-        _check_stream(place, stream, hop)
-        specs[stream.name] = stream.spec
-    primary = {name: name for name in specs}
-    nodes: list[Node] = []
-    for name in _order(twin, place):
-        node = _bind_stage(twin, name, hop, specs, primary)
-        nodes.append(node)
-        specs.update({f"{name}.{port}": spec for port, spec in node.op.outputs.items()})
-        primary.update({f"{name}.{port}": f"{name}.{port}" for port in node.op.outputs})
-        primary[name] = f"{name}.{next(iter(node.op.outputs))}"
-    for shown in twin.show:
-        _resolve(shown, primary, f"{place}, show")
-    longest = max((node.op.memory for node in nodes), default=Fraction(0)) + max(s.lag for s in specs.values())
-    return Graph(twin, hop, tuple(nodes), specs, longest)
+    return twin.hop_s
 
 
 def resolve(graph: Graph, reference: str) -> str:
@@ -83,8 +116,10 @@ def resolve(graph: Graph, reference: str) -> str:
     return _resolve(reference, primary, f"twin {graph.twin.name!r}")
 
 
-def _check_stream(place: str, stream: Any, hop: Fraction) -> None:
+def _check_stream(place: str, stream: Any, hop: Fraction, others: Container[str]) -> None:
     where = f"{place}, stream {stream.name!r}"
+    if stream.name in others:
+        raise DefinitionError(place, expected="streams of different names", found=f"{stream.name!r} twice")
     if not stream.channels:
         raise DefinitionError(where, expected="at least one channel", found="none")
     names = [c.name for c in stream.channels]
@@ -114,31 +149,35 @@ def _resolve(reference: str, primary: Mapping[str, str], place: str) -> str:
     return primary[reference]
 
 
-def _order(twin: Twin, place: str) -> list[str]:
-    """Return the stages' names so that each comes after what it reads; declaration order breaks ties."""
-    streams = {s.name for s in twin.streams}
+def _order(twin: Twin, place: str, wrong: list[DefinitionError]) -> list[str]:
+    """Return the stages' names so that each comes after what it reads; declaration order breaks ties. Raises on a cycle.
+
+    A stage whose name or inputs are wrong is told in ``wrong`` and left out.
+    """
     needs: dict[str, list[str]] = {}
-    for name, stage in twin.stages.items():
-        if name in streams or "." in name:
-            raise DefinitionError(f"{place}, stage {name!r}", expected="a name of its own without a dot", found=repr(name))
-        needs[name] = []
-        for reference in stage.inputs().values():
-            owner = reference.split(".")[0]
-            if owner in streams:
-                continue
-            if owner not in twin.stages:
-                known = [*streams, *twin.stages]
-                raise DefinitionError(
-                    f"{place}, stage {name!r}", expected="an input that exists", found=repr(reference), mend=_nearest(owner, known)
-                )
-            needs[name].append(owner)
+    for name in twin.stages:
+        with _collect(wrong):
+            needs[name] = _needs(twin, name, f"{place}, stage {name!r}")
     try:
-        return list(TopologicalSorter(needs).static_order())
+        return [name for name in TopologicalSorter(needs).static_order() if name in needs]
     except CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
         raise DefinitionError(
             place, expected="stages without a cycle", found=circle, mend="Take one of these inputs from a stream or an earlier stage."
         ) from None
+
+
+def _needs(twin: Twin, name: str, place: str) -> list[str]:
+    """Return the stages that a stage reads."""
+    streams = {s.name for s in twin.streams}
+    if name in streams or "." in name:
+        raise DefinitionError(place, expected="a name of its own without a dot", found=repr(name))
+    owners = {reference: reference.split(".")[0] for reference in twin.stages[name].inputs().values()}
+    for reference, owner in owners.items():
+        if owner not in streams and owner not in twin.stages:
+            mend = _nearest(owner, [*streams, *twin.stages])
+            raise DefinitionError(place, expected="an input that exists", found=repr(reference), mend=mend)
+    return [owner for owner in owners.values() if owner not in streams]
 
 
 def _bind_stage(twin: Twin, name: str, hop: Fraction, specs: Mapping[str, Spec], primary: Mapping[str, str]) -> Node:
@@ -151,7 +190,7 @@ def _bind_stage(twin: Twin, name: str, hop: Fraction, specs: Mapping[str, Spec],
             if conversion(has, unit) is None:
                 raise DefinitionError(
                     f"{place}, input {role!r}", expected=f"a unit like {unit!r}", found=f"channel {channel!r} in {has!r}",
-                    mend="Give another channel, or mend its unit.",
+                    mend="Give another input, put a stage between, or mend the channel's unit.",
                 )  # fmt: skip
     latest = max((s.lag for s in found.values() if isinstance(s, BlockSpec)), default=Fraction(0))
     delays: dict[str, int] = {}

@@ -67,6 +67,23 @@ def test_errors_tell_the_mend_and_the_exit_code(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("missing", "words", "extras"),
+    [
+        ("aiokafka", ["worker", "x.toml"], "kafka,service"),
+        ("structlog", ["sink", "x.toml", "influx"], "kafka,service"),
+        ("amqtt", ["demo"], "mqtt"),
+        ("paho", ["run", "host", "--from", "mqtt://h/{asset}", "--asset", "a", "--to", "terminal:"], "mqtt"),
+    ],
+)
+def test_a_missing_extra_is_named(tmp_path: Path, missing: str, words: list[str], extras: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = {words!r}; from twin_engine.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 4, done.stderr
+    assert f"Install twin-engine[{extras}]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_run_that_uses_no_sample_says_why_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -106,3 +123,19 @@ def test_new_takes_no_name_of_an_installed_module(
     assert call(monkeypatch, "new", "numpy") != 0
     assert "numpy" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_check_tells_every_mistake_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "room.py").write_text(
+        "from twin_engine import Channel, Stream, Twin\n"
+        "from twin_engine.detect import Alarm, Level\n"
+        "twin = Twin('room', '1 s', [Stream('s', 1, [Channel('t', unit='degC'), Channel('u', unit='degrees of heat')]),\n"
+        "                            Stream('r', 1, [Channel('t', unit='degC')])],\n"
+        "            {'level': Level('r', memory='1 parsec'), 'alarm': Alarm('r'), 'other': Alarm('levle')})\n"
+    )
+    assert call(monkeypatch, "check", "room.py") == 3
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4
+    for words in ("channel 'u'", "parsec", "unit like '1'", "Did you mean 'level'?"):
+        assert sum(words in line for line in told) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, NamedTuple
 
@@ -12,9 +12,10 @@ import pytest
 from tests.laws.mean import Mean
 from twin_engine.check import report
 from twin_engine.clock import NS
+from twin_engine.detect import Alarm, Level
 from twin_engine.errors import DefinitionError
 from twin_engine.fleet import Fleet
-from twin_engine.graph import bind
+from twin_engine.graph import bind, examine
 from twin_engine.ports import Block, BlockSpec, Frame, relabel
 from twin_engine.stage import Op, Stage, block_input, samples
 from twin_engine.twin import Channel, Stream, Twin
@@ -115,6 +116,30 @@ def test_the_early_input_of_a_join_is_held_back() -> None:
 def test_what_is_wrong_is_explained(wrong, says) -> None:
     with pytest.raises(DefinitionError, match=says):
         bind(wrong())
+
+
+def test_all_that_can_be_told_is_told_at_once() -> None:
+    streams = [Stream("s", 4, [Channel("x", "V")]), Stream("odd", "1/3 min", [Channel("y")]), Stream("bad", 4, [Channel("z", "bananas")])]
+    stages: dict[str, Stage] = {
+        "late": Late("s"), "typo": Mean("lat"), "after": Mean("typo"), "mean": Mean("odd"), "wrong": Mean("late.lat"), "cut": Late("s"),
+        "a.b": Mean("s"),
+    }  # fmt: skip
+    graph, wrong = examine(Twin("t", "1 s", streams, stages, show=("cut.late", "nowhere", "typo")))
+    assert graph is None
+    places = sorted(f"{error.place}: {error.found}" for error in wrong)
+    assert [place.split("twin 't', ")[1].split(":")[0] for place in places] == [
+        "show", "stage 'a.b'", "stage 'typo'", "stage 'wrong'", "stream 'bad', channel 'z'", "stream 'odd'",
+    ]  # fmt: skip
+    assert examine(twin({"late": Late("s")}))[1] == []
+
+
+def test_an_alarm_on_what_no_stage_has_judged_is_told_by_its_unit() -> None:
+    room = Twin("room", "1 s", [Stream("s", 1, [Channel("temperature", "degC")])], {"level": Level("s"), "alarm": Alarm("s", rate="1/day")})
+    with pytest.raises(DefinitionError, match=r"stage 'alarm', input 'source'.*unit like '1'.*'temperature' in 'degC'.*stage between"):
+        bind(room)
+    assert bind(replace(room, stages={"level": Level("s"), "alarm": Alarm("level", rate="1/day")})).nodes
+    with pytest.raises(DefinitionError, match="unit like '1'"):
+        bind(replace(room, stages={"level": Level("s"), "alarm": Alarm("level.scale", rate="1/day")}))
 
 
 def test_a_window_shorter_than_a_sample_is_refused() -> None:

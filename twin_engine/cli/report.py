@@ -49,10 +49,16 @@ def exit_code(report: RunReport) -> int:
 
 
 def explain(twin: Twin) -> None:
-    """Print a twin's streams and stages; raises DefinitionError where it is wrong."""
+    """Print a twin's streams and stages, or all that is wrong with it: the last of that is raised, a DefinitionError."""
     from twin_engine.check import report
     from twin_engine.clock import hertz
+    from twin_engine.graph import examine
 
+    _, wrong = examine(twin)
+    for error in wrong[:-1]:
+        print(f"twin-engine: {error}", file=sys.stderr)
+    if wrong:
+        raise wrong[-1]
     stages = report(twin)
     print(f"twin {twin.name}: right. hop {float(twin.hop_s):g} s, definition {twin.digest()}")
     streams = [

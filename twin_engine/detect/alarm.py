@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import log
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class Alarm(Stage):
     of the hop in which the revision was made; revision 0 comes at the onset, another when the peak has grown by half, the final one when
     the event has ended.
     """
+
+    UNITS: ClassVar = {"source": "1"}  # a score: what has another unit has not been judged yet
 
     source: str
     rate: Any = "1/day"
