@@ -73,6 +73,7 @@ def outage(server: Server, seconds: float) -> Disturbance:
 
     async def disturb(trial: Trial) -> None:
         await _saved_all(trial)
+        await trial.until("the sink is at work", lambda: asyncio.to_thread((trial.folder / "sink.json").exists))
         before, pids = trial.most(), {name: w.pid for name, w in trial.workers.items()}
         await asyncio.to_thread(server.stop)
         begin = time.monotonic()

@@ -27,17 +27,17 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench.fleet_of_one_channel import twin
+from bench.trial_values import RATE, T0, Values
 from streams.codecs import open_codec
 from streams.kafka.client import Kafka, KafkaFailure
 from streams.kafka.store import SnapshotStore
-from streams.kafka.topics import Names, partition_of
+from streams.kafka.topics import Names, ensure, partition_of
 from streams.update_codec import decode_update
 from twin_engine.partition import Partition
 from twin_engine.records import Event, Record, parse_line
 from twin_engine.snapshot import unpack
 
 ROOT = Path(__file__).parents[1]
-T0, RATE = 1_700_000_000, 2  # s, Hz
 SESSION = 6.0  # s
 PASSWORD = "TRIAL_KAFKA_PASSWORD"  # noqa: S105 - the variable's name
 CONFIG = """
@@ -237,6 +237,35 @@ class Trial:
         finally:
             await producer.stop()
 
+    async def fill(self, topic: str) -> tuple[str, int]:
+        """Make a topic of one partition with all messages in it; return it and how many there are."""
+        await ensure(self.kafka, {topic: {}}, 1)
+        producer = AIOKafkaProducer(**self.kafka.options(), max_batch_size=1 << 20, max_request_size=2 << 20)
+        await producer.start()
+        n = 0
+        try:
+            for k in range(self.steps):
+                batch = producer.create_batch()
+                for key, value in self.step(k):
+                    batch.append(key=key, value=value, timestamp=None)
+                n += batch.record_count()
+                await producer.send_batch(batch, topic, partition=0)
+            await producer.flush()
+        finally:
+            await producer.stop()
+        return topic, n
+
+    async def same_as(self, other: Trial) -> bool:
+        """Whether this trial's messages give, undisturbed, the events and values of another's."""
+        found: list[Any] = []
+        for trial in (self, other):
+            events, values = {}, Values(trial.assets, trial.steps)
+            for p in range(self.partitions):
+                trial.undisturbed(p, events, values)
+            found.append((events, values))
+        (mine, here), (theirs, there) = found
+        return mine == theirs and here.other(there) == 0 and bool((here.there == there.there).all())
+
     async def ends(self, places: list[TopicPartition]) -> int:
         """Return the sum of the partitions' ends; -1 while the brokers do not answer."""
         try:
@@ -346,34 +375,6 @@ class Trial:
         if said[0] != said[1]:
             (self.folder / "snapshots.json").write_text(json.dumps(said, default=str))
         return arrays and said[0] == said[1]
-
-
-class Values:
-    """The shown output of a fleet, ``(asset, sample)``; what is given twice must be the same."""
-
-    def __init__(self, assets: int, steps: int) -> None:
-        self.values, self.valid = np.zeros((assets, steps)), np.zeros((assets, steps), bool)
-        self.there, self.wrong, self.strange = np.zeros((assets, steps), bool), np.zeros((assets, steps), bool), 0
-
-    def put(self, update: Any) -> None:
-        """Take an update."""
-        block = update.outputs[next(key for key in update.outputs if key.startswith("level."))]
-        for i, row in enumerate(block.rows):
-            a, lo = int(update.assets[row][1:]), int(block.start[i]) - T0 * RATE
-            hi = lo + block.n
-            if lo < 0 or hi > self.values.shape[1]:
-                self.strange += block.n
-                continue
-            valid = block.valid[i, 0]
-            value = np.where(valid, block.values[i, 0], 0.0)
-            again = self.there[a, lo:hi]
-            self.wrong[a, lo:hi] |= again & ((self.values[a, lo:hi] != value) | (self.valid[a, lo:hi] != valid))
-            self.values[a, lo:hi], self.valid[a, lo:hi], self.there[a, lo:hi] = value, valid, True
-
-    def other(self, right: Values) -> int:
-        """Return how many differ from the right ones, or from themselves."""
-        wrong = self.wrong | (self.there & ((self.values != right.values) | (self.valid != right.valid) | ~right.there))
-        return int(wrong.sum()) + self.strange
 
 
 def _without_wall_clock(document: Mapping[str, Any]) -> dict[str, Any]:

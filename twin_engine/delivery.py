@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from streams.kafka.client import KafkaFailure
+from streams.kafka.topics import unreachable
 from streams.kafka.updates import Batch, Updates
 from twin_engine.errors import SinkError
 from twin_engine.metrics import Figure
@@ -87,9 +88,13 @@ class Delivery:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
 
     async def run(self) -> None:
-        """Deliver until ``stop``; raises SinkError where the sink cannot be opened at the very beginning."""
+        """Deliver until ``stop``; raises SinkError, or InputError, where sink or cluster cannot be reached at the very beginning."""
         await self._in_thread(self._sink.open, self._position)
-        await self._updates.open(self._offsets)
+        try:
+            await self._updates.open(self._offsets)
+        except (KafkaFailure, OSError) as error:
+            await self._in_thread(self._sink.close)
+            raise unreachable(self._updates.kafka, error) from None
         self._waits = ""
         try:
             while not self._stop.is_set():
@@ -135,10 +140,10 @@ class Delivery:
             await asyncio.sleep(self._retry)
             try:
                 await self._in_thread(self._reopen)
-            except SinkError as error:
+                await self._updates.back()
+            except (SinkError, KafkaFailure) as error:  # both again: what comes next must follow on what the sink has
                 log.info("the sink still fails: %s", error)
             else:
-                await self._updates.back()
                 return
 
     def _reopen(self) -> None:

@@ -28,19 +28,23 @@ class Updates:
     """A member of the group ``group`` on a topic of updates."""
 
     def __init__(self, kafka: Kafka, topic: str, group: str, *, batch: int = 500) -> None:
-        self._kafka, self._topic, self._group, self._batch = kafka, topic, group, batch
+        self.kafka, self._topic, self._group, self._batch = kafka, topic, group, batch
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[int, int] = {}
 
     async def open(self, offsets: Mapping[int, int]) -> None:
         """Join the group. offsets: where to begin, where that is known better than the group knows it."""
         consumer = AIOKafkaConsumer(
-            **self._kafka.options(), group_id=self._group, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_POLL,
+            **self.kafka.options(), group_id=self._group, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_POLL,
             max_partition_fetch_bytes=16 << 20,
         )  # fmt: skip
         self._done, self._consumer = dict(offsets), consumer
         consumer.subscribe([self._topic], listener=_Seek(self))
-        await consumer.start()
+        try:
+            await consumer.start()
+        except BaseException:
+            await self.close()
+            raise
 
     async def batch(self) -> Batch:
         """Return what has come within a fiftieth of a second."""

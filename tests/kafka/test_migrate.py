@@ -12,7 +12,8 @@ pytest.importorskip("aiokafka")
 from aiokafka import AIOKafkaProducer
 
 from bench.kills import kills
-from bench.trial import ROOT, Trial, Values
+from bench.trial import ROOT, Trial
+from bench.trial_values import Values
 from streams.kafka.client import Kafka
 from streams.kafka.topics import partition_of
 from twin_engine.config import read_config
