@@ -7,18 +7,17 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+from urllib.parse import quote
 
 import streams
+from streams.broker import EmbeddedBroker
 from streams.codecs import open_codec
+from streams.publisher import Publisher, open_publisher
 from twin_engine.clock import NS, Clock, WallClock
-from twin_engine.errors import InputError
 from twin_engine.loader import load
 from twin_engine.records import Codec, Idle, Item, Position, Reading, Sink, Source, Update
 from twin_engine.run import Run, on_signals
-
-if TYPE_CHECKING:
-    from streams.publisher import Publisher
 
 PAST = 32  # seconds of the simulation before now that are played at full speed: every stage is valid after them
 GLITCHES = ("Blip", "Tomte", "Whistle")
@@ -29,16 +28,9 @@ SHOWN = ("white", "host")
 def demo(duration: float | None = None) -> None:
     """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds.
 
-    The past of the interferometer is played at once, so that a glitch is found within seconds. Raises InputError where the extra
-    ``mqtt`` is not installed.
+    The past of the interferometer is played at once, so that a glitch is found within seconds. It needs the extra ``mqtt``.
     """
     print("Starting; the very first start compiles its kernels, which takes a minute or so.", flush=True)  # noqa: T201 - a screen
-    try:
-        from streams.broker import EmbeddedBroker  # noqa: PLC0415 - not in the core
-        from streams.publisher import open_publisher  # noqa: PLC0415 - not in the core
-    except ImportError as error:
-        mend = "Install it: pip install 'twin-engine[mqtt]'."
-        raise InputError("demo", expected="the extra mqtt", found=str(error), mend=mend) from None
     clock, ended = WallClock(), threading.Event()
     screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
     with on_signals(ended.set), tempfile.TemporaryDirectory(prefix="twin-engine-") as folder, EmbeddedBroker() as broker:
@@ -49,7 +41,7 @@ def demo(duration: float | None = None) -> None:
         jobs: list[Job] = []
         for name, asset, sensed in (("host", "this machine", "host:"), ("interferometer", "V1", _simulation(clock.now() - PAST * NS))):
             twin, pattern = load(name), f"{name}/{{asset}}"
-            address = f"{broker.address(pattern)}&password_file={password}"
+            address = f"{broker.address(pattern)}&password_file={quote(str(password))}"
             heard = Heard(streams.open_source(f"{address}&codec=arrow", twin=twin, asset=asset))
             source = UpToNow(streams.open_source(sensed, twin=twin, asset=asset), clock)
             jobs += (

@@ -16,7 +16,7 @@ import pytest
 
 from twin_engine.clock import NS
 from twin_engine.demo import Heard, Sensor, SharedSink, UpToNow, demo, together
-from twin_engine.errors import InputError, SinkError
+from twin_engine.errors import SinkError
 from twin_engine.records import Idle, Reading, Update
 from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
 
@@ -48,12 +48,6 @@ def test_a_glitch_is_found_through_the_broker_and_the_demo_ends_in_order(tmp_pat
     assert process.returncode == 0, error
     assert not error
     assert not list(tmp_path.iterdir())
-
-
-def test_without_the_extra_it_says_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "streams.broker", None)
-    with pytest.raises(InputError, match=r"twin-engine\[mqtt\]"):
-        demo(1.0)
 
 
 def test_what_one_job_raises_ends_them_all() -> None:

@@ -20,6 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+EXTRAS = {
+    "aiokafka": "kafka,service", "faust": "kafka,service", "pydantic": "kafka,service", "pydantic_settings": "kafka,service",
+    "structlog": "kafka,service", "prometheus_client": "kafka,service", "paho": "mqtt", "amqtt": "mqtt", "influxdb_client": "influx",
+}  # fmt: skip
+"""Packages that are not in the core, and the extras that a command which needs them wants."""
+
 For = Annotated[float | None, typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after that many seconds.")]
 
 
@@ -32,6 +38,13 @@ def main() -> None:
     except TwinError as error:
         print(f"twin-engine: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extras = EXTRAS.get((error.name or "").partition(".")[0])
+        if extras is None:
+            raise
+        mend = f"Install twin-engine[{extras}] (in a checkout: make all)."
+        print(f"twin-engine: expected the package {error.name}, found not installed. {mend}", file=sys.stderr)
+        sys.exit(4)
 
 
 @app.command()
