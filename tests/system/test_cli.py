@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,26 @@ def test_check_tells_every_mistake_at_once(monkeypatch: pytest.MonkeyPatch, caps
     assert len(told) == 4
     for words in ("channel 'u'", "parsec", "unit like '1'", "Did you mean 'level'?"):
         assert sum(words in line for line in told) == 1
+
+
+def test_doctor_shows_every_extra_and_the_servers_that_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("MQTT_URL", "KAFKA_BOOTSTRAP", "INFLUX_URL", "GRAFANA_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as here, socket.create_server(("127.0.0.1", 0)) as gone:
+        port, closed = here.getsockname()[1], gone.getsockname()[1]
+        gone.close()
+        (tmp_path / ".services.env").write_text(f"MQTT_URL=mqtt://user:secret@127.0.0.1:{port}\nINFLUX_URL=http://127.0.0.1:{closed}\n")
+        monkeypatch.setenv("KAFKA_BOOTSTRAP", f"127.0.0.1:{closed},127.0.0.1:{port}")
+        assert call(monkeypatch, "doctor") == 0
+    told = capsys.readouterr().out
+    lines = [line.split() for line in told.splitlines()]
+    assert "secret" not in told
+    assert ["MQTT", "broker", f"127.0.0.1:{port}", "ok"] in lines
+    assert ["Kafka", "broker", f"127.0.0.1:{port}", "ok"] in lines
+    assert any(line[:2] == ["InfluxDB", f"127.0.0.1:{closed}"] and line[2] == "unreachable:" for line in lines)
+    for name, extra in (("paho-mqtt", "mqtt"), ("aiokafka", "kafka"), ("influxdb-client", "influx"), ("duckdb", "history"),
+                        ("structlog", "service"), ("fastapi", "web"), ("gwpy", "gw"), ("torch", "neural")):  # fmt: skip
+        assert f"{name} [{extra}]" in told

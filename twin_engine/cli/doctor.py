@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from twin_engine.cli.report import table
 
-CORE = ("numpy", "scipy", "numba", "msgspec", "pyarrow", "safetensors", "pint", "typer", "rich", "psutil", "matplotlib")
-EXTRAS = {
-    "gw": ("h5py", "gwpy"), "neural": ("torch", "river"), "mqtt": ("paho-mqtt",), "kafka": ("faust-streaming", "aiokafka"),
-    "influx": ("influxdb-client",),
-}  # fmt: skip
+PACKAGE = "twin-engine"
 SERVERS = (
-    ("MQTT broker", "TWIN_ENGINE_MQTT", "127.0.0.1:1883"), ("Kafka broker", "TWIN_ENGINE_KAFKA", "127.0.0.1:9092"),
-    ("InfluxDB", "TWIN_ENGINE_INFLUX", "127.0.0.1:8086"), ("Grafana", "TWIN_ENGINE_GRAFANA", "127.0.0.1:3000"),
+    ("MQTT broker", "MQTT_URL", "mqtt://127.0.0.1:1883"), ("Kafka broker", "KAFKA_BOOTSTRAP", "127.0.0.1:9092"),
+    ("InfluxDB", "INFLUX_URL", "http://127.0.0.1:8086"), ("Grafana", "GRAFANA_URL", "http://127.0.0.1:3000"),
 )  # fmt: skip
+PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "": 9092}
+SERVICES = Path(".services.env")  # as `make services` writes it: NAME=VALUE lines
+PATIENCE = 0.3  # seconds for a server to answer
 LITTLE_DISK = 1 << 30
+_NEED = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*\bextra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
 
 
 def examine() -> bool:
@@ -42,7 +44,7 @@ def _installed(name: str) -> str:
 
 
 def _machine() -> Iterator[tuple[str, str, str]]:
-    yield "twin-engine", _installed("twin-engine") or "not installed", "ok"
+    yield PACKAGE, _installed(PACKAGE) or "not installed", "ok"
     yield "python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "wrong: expected 3.11 or newer"
     yield "machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "ok"
     free = shutil.disk_usage(Path.cwd()).free
@@ -65,22 +67,48 @@ def _gpu() -> tuple[str, str]:
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
-    for name in CORE:
+    """Yield what the core and each extra need, as the installed package says."""
+    try:
+        needs = requires(PACKAGE) or []
+    except PackageNotFoundError:
+        needs = []
+    for need in needs:
+        match = _NEED.match(need)
+        if match is None or match["extra"] == "all":
+            continue
+        name, extra = match["name"], match["extra"]
         found = _installed(name)
-        yield name, found or "not installed", "ok" if found else "wrong: install twin-engine again"
-    for extra, names in EXTRAS.items():
-        for name in names:
-            found = _installed(name)
-            yield f"{name} [{extra}]", found or "not installed", "ok" if found else f"optional: install 'twin-engine[{extra}]'"
+        missing = f"optional: install '{PACKAGE}[{extra}]'" if extra else f"wrong: install {PACKAGE} again"
+        yield f"{name} [{extra}]" if extra else name, found or "not installed", "ok" if found else missing
 
 
 def _servers() -> Iterator[tuple[str, str, str]]:
+    """Yield where each server is said to be, by the environment or else the file of services, and whether it answers there."""
+    said = {**_services(), **os.environ}
     for what, variable, default in SERVERS:
-        address = os.environ.get(variable, default)
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=0.5).close()
-            yield what, address, "ok"
-        except (OSError, ValueError) as error:
-            verdict = f"unreachable: {error}" if variable in os.environ else f"optional: none there; set {variable}=HOST:PORT"
-            yield what, address, verdict
+        for address in said.get(variable, default).split(","):
+            host, port = _place(address.strip())
+            place = f"{host}:{port}"
+            try:
+                socket.create_connection((host, port), timeout=PATIENCE).close()
+                yield what, place, "ok"
+            except (OSError, OverflowError) as error:
+                yield what, place, f"unreachable: {error}" if variable in said else f"optional: none there; set {variable}"
+
+
+def _services() -> dict[str, str]:
+    try:
+        lines = SERVICES.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Return host and port of an address (``scheme://user:secret@host:port/path`` or ``host:port``); of a port that is none, 0."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    return parts.hostname or "", PORTS.get(parts.scheme, 0) if port is None else port
