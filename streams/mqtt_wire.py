@@ -24,12 +24,16 @@ _LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWr
 
 
 class Message(NamedTuple):
-    """A message as it came. number: by which it is acknowledged (0: QoS 0). headers: the user's properties of MQTT 5."""
+    """A message as it came. number: by which it is acknowledged (0: QoS 0). headers: the user's properties of MQTT 5.
+
+    retained: it was there before the subscription.
+    """
 
     topic: bytes
     payload: bytes
     number: int
     headers: dict[str, bytes]
+    retained: bool = False
 
 
 class Wire:
@@ -62,11 +66,11 @@ class Wire:
         try:
             while (body := self._body(place)) is not None:
                 begin, end = body
-                kind = self._in[place] >> 4
-                qos = self._in[place] >> 1 & 3
+                kind, flags = self._in[place] >> 4, self._in[place] & 15
+                qos = flags >> 1 & 3
                 packet, place = place, end
                 if kind == _PUBLISH and qos < _MOST:
-                    yield _message(bytes(self._in[begin:end]), qos, version)
+                    yield _message(bytes(self._in[begin:end]), qos, version, retained=bool(flags & 1))
                 else:
                     self._given = bytes(self._in[packet:end])
                     yield None
@@ -159,7 +163,7 @@ class Client(paho.Client):
         return Wire(super()._create_socket())
 
 
-def _message(body: bytes, qos: int, version: int) -> Message:
+def _message(body: bytes, qos: int, version: int, *, retained: bool) -> Message:
     """Return a PUBLISH, from what comes after its length. Raises ValueError or IndexError for one that is not whole."""
     place = 2 + (body[0] << 8 | body[1])
     topic, number = body[2:place], 0
@@ -175,4 +179,4 @@ def _message(body: bytes, qos: int, version: int) -> Message:
             place += size
         else:
             place += 1
-    return Message(topic, body[place:], number, headers)
+    return Message(topic, body[place:], number, headers, retained)

@@ -59,7 +59,7 @@ class MqttSource:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._log: Log | None = None
         self._link: Link | None = None
-        self._dropped: int | None = None
+        self._dropped = 0  # the newest that the broker has told
         self._held: deque[tuple[Entry, Token]] = deque()  # what the log has no room for; the broker sends no more than receive_maximum
 
     def _whole(self, name: str, default: int, least: int, most: int) -> int:
@@ -150,7 +150,7 @@ class MqttSource:
     def _take(self, message: Message, connection: int) -> None:
         """Log a message, in the network's thread, or hold it until there is room."""
         if message.topic == _DROPPED.encode():
-            self._hear(message.payload)
+            self._hear(message)
             return
         try:
             topic = message.topic.decode()
@@ -165,11 +165,11 @@ class MqttSource:
         else:
             self._held.append((entry, token))
 
-    def _hear(self, payload: bytes) -> None:
-        """Take the broker's own count, which begins anew when the broker does."""
-        if payload.isdigit():
-            before, self._dropped = self._dropped, int(payload)
-            self.counts["dropped_by_broker"] += 0 if before is None else max(0, self._dropped - before)
+    def _hear(self, message: Message) -> None:
+        """Take the broker's own count, which begins anew when the broker does; one that was there before us is no loss of ours."""
+        if message.payload.isdigit():
+            before, self._dropped = self._dropped, int(message.payload)
+            self.counts["dropped_by_broker"] += 0 if message.retained else max(0, self._dropped - before)
 
     def _retake(self) -> None:
         """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
