@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_engine.asset_align import AssetAligner, Routes
+from twin_engine.buffer import StreamBuffer
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
 from twin_engine.ports import Block, Bool, Float, Frame
@@ -102,9 +103,10 @@ class Aligner:
         found: dict[str, NDArray[Any]] = {}
         for stream in self.graph.twin.streams:
             kept = [asset.lanes[stream.name].buffer.arrays() for asset in self.assets.values()]
-            for name in kept[0]:
-                join = np.concatenate if name in CELLS else np.stack
-                found[f"{stream.name}/{name}"] = join([k[name] for k in kept], axis=1 if name in CELLS else 0)
+            for name, none in StreamBuffer(len(stream.channels), 0).arrays().items():  # there may be no asset
+                cells = name in CELLS  # one after the other; the rest is a row an asset
+                parts = [none[:, :0] if cells else none[None][:0], *(k[name] if cells else k[name][None] for k in kept)]
+                found[f"{stream.name}/{name}"] = np.concatenate(parts, axis=1 if cells else 0)
             found[f"{stream.name}/cells"] = np.array([k["values"].shape[1] for k in kept], np.int64)
         return found
 
@@ -121,7 +123,7 @@ def _unpacked(graph: Graph, n: int, arrays: Mapping[str, NDArray[Any]]) -> list[
         ends = np.cumsum(arrays[f"{stream.name}/cells"])[:-1]
         for name in (*CELLS, "base", "top", "last", "last_index"):
             key = f"{stream.name}/{name}"
-            parts = np.split(arrays[key], ends, axis=1) if name in CELLS else list(arrays[key])
+            parts = np.split(arrays[key], ends, axis=1)[: len(arrays[f"{stream.name}/cells"])] if name in CELLS else list(arrays[key])
             for place, part in zip(kept, parts, strict=False):  # assets that are new come after
                 place[key] = part
     return kept

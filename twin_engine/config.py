@@ -129,7 +129,8 @@ def read_config(path: Path) -> Config:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
             mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
             raise InputError(f"{path}, key {key!r}", expected="a known key", found=key, mend=mend) from None
-        raise InputError(f"{path}, key {key!r}", expected=first["msg"], found=repr(first["input"]), mend="Mend the value.") from None
+        # the value is not told: it may hold a secret, or all the rest
+        raise InputError(f"{path}, key {key!r}", expected=first["msg"], found=first["type"], mend="Mend the value.") from None
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

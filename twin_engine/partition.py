@@ -10,7 +10,7 @@ import msgspec
 
 from twin_engine.engine import Engine
 from twin_engine.errors import InputError, SnapshotError
-from twin_engine.records import COMMAND, Codec, Command, Reading, Reason, Record, Reject, Update
+from twin_engine.records import COMMAND, SUBJECT, Codec, Command, Reading, Reason, Record, Reject, Update
 from twin_engine.regroup import commanded
 from twin_engine.snapshot import Snapshot, pack
 from twin_engine.twin import Twin
@@ -73,7 +73,8 @@ class Partition:
                 items = self.codec.decode(record)
             for item in items:
                 if isinstance(item, Reject):
-                    taken.rejects.append(item if item.asset else replace(item, asset=record.subject))  # with its key it can be sent again
+                    asset = item.asset or ("" if SUBJECT in record.headers else record.subject)
+                    taken.rejects.append(replace(item, asset=asset, headers=record.headers))  # with these it can be sent again
                     self.engine.telemetry.rejects[item.reason] += 1
                 else:
                     readings.append(item)

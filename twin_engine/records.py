@@ -81,6 +81,7 @@ class Reject:
     raw: bytes
     position: Position = None
     asset: str = ""
+    headers: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # of the record
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 COMMAND = "twin-engine-command"  # the header of a record that holds a Command as JSON
+SUBJECT = "subject"  # the header with the topic that a bridge had a record from: it stands for the key
 
 
 class Codec(Protocol):

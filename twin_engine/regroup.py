@@ -52,6 +52,8 @@ def regroup(snapshots: Sequence[Snapshot], groups: Sequence[Sequence[str]]) -> l
 def commanded(engine: Engine, command: Command) -> Engine:
     """Return the engine after a command; raises InputError for an asset that it does not have."""
     name, twin = command.asset, engine.graph.twin
+    if name == "*" and command.kind != "restart":
+        raise InputError(f"command {command.kind}", expected="the name of an asset", found="*", mend="Name one.")
     if command.kind == "add":
         return engine if name in engine.assets else Engine(twin, [*engine.assets, name], engine.snapshot())
     if name != "*" and name not in engine.assets:
@@ -60,8 +62,6 @@ def commanded(engine: Engine, command: Command) -> Engine:
         rows = [row for row, asset in enumerate(engine.assets) if name in {"*", asset}]
         engine.fleet.restart(np.array(rows, np.int64))
         return engine
-    if name == "*":
-        raise InputError("command remove", expected="the name of an asset", found="*", mend="Name one.")
     [snapshot] = regroup([engine.snapshot({"memory": None})], [[asset for asset in engine.assets if asset != name]])
     return Engine(twin, [], snapshot)
 

@@ -84,6 +84,7 @@ class _Shard:
     saved: int  # offset in the newest snapshot
     saved_at: float
     saving: asyncio.Task[None] | None = None
+    whole: bool = True  # all that the fleet gave was sent: only then may it be saved
 
 
 class Worker:
@@ -165,6 +166,15 @@ class Worker:
         self._outputs, self._runtime = Outputs(self._kafka, self._names, tuple(self.twin.show)), self._make_runtime()
         if self._stopped:
             return
+        try:
+            now = await partitions(self._kafka, self.config.topic)
+        except InputError as error:  # it was there at the start: it is waited for
+            raise KafkaFailure(str(error)) from error
+        if now != self._partitions:
+            raise InputError(
+                f"topic {self.config.topic}", expected=f"{self._partitions} partitions, as at the start", found=str(now),
+                mend="Assets would change places: let the workers end, and run twin-engine migrate.",
+            )  # fmt: skip
         self._watching = asyncio.create_task(Watch(self._kafka, self.config.topic, self._offsets).run())
         try:
             await self._outputs.open()
@@ -189,7 +199,10 @@ class Worker:
 
     async def assigned(self, partitions: Sequence[int]) -> dict[int, int]:
         """Build each partition's fleet from its newest snapshot."""
-        await asyncio.gather(*(self._open(number) for number in partitions if number not in self.shards))
+        opened = await asyncio.gather(*(self._open(n) for n in partitions if n not in self.shards), return_exceptions=True)
+        for failure in opened:
+            if failure is not None:
+                raise failure
         return {number: self.shards[number].partition.offset for number in partitions}
 
     async def _open(self, number: int) -> None:
@@ -218,15 +231,17 @@ class Worker:
                     await self._saved(shard)
                     await self._save(shard)
                     await self._saved(shard)
-                except (Fenced, KafkaFailure) as error:
+                except (Fenced, KafkaFailure, OSError) as error:
                     log.warning("partition %d let go without a snapshot: %s", number, error)
-                await self._drop(number)
+                finally:
+                    await self._drop(number)
 
     async def _drop(self, number: int) -> None:
         shard = self.shards.pop(number)
         self.stats.behind.pop(number, None)
         if shard.saving is not None:
             shard.saving.cancel()
+            await asyncio.wait([shard.saving])
         try:
             await shard.store.close()
         except (KafkaFailure, OSError) as error:
@@ -238,16 +253,18 @@ class Worker:
         if shard is None:
             return
         came = time.time()
+        shard.whole = False
         taken = await asyncio.to_thread(shard.partition.take, records)
         stepped = time.time()
         await self._send(partition, taken)
+        shard.whole = True
         sent, newest = time.time(), records[-1].arrival / 1e9
         stats.records += taken.records
         stats.samples += taken.samples
         stats.batches += 1
         stats.behind[partition] = behind
         stats.latency = sent - newest
-        for hop, spent in (("input", came - newest), ("step", stepped - came), ("send", sent - stepped)):
+        for hop, spent in (("input", max(0.0, came - newest)), ("step", stepped - came), ("send", sent - stepped)):
             stats.hops[hop] += spent
 
     async def _send(self, number: int, taken: Taken) -> None:
@@ -280,7 +297,7 @@ class Worker:
         """Begin to save a partition as it stands; it goes on meanwhile."""
         begin, partition = time.monotonic(), shard.partition
         shard.due = begin + self.config.snapshot_every
-        if partition.offset != shard.saved:
+        if partition.offset != shard.saved and shard.whole:
             data = await asyncio.to_thread(partition.pack)
             shard.saving = asyncio.create_task(self._store(shard, data, partition.offset, begin))
 

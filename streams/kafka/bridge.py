@@ -10,9 +10,8 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from streams.kafka.client import Kafka, KafkaFailure
-from streams.kafka.runtime import SUBJECT
 from streams.source_mqtt import MqttSource
-from twin_engine.records import Record
+from twin_engine.records import SUBJECT, Record
 
 _WAIT = 0.05  # seconds
 _RETRY = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.kafka.client import Kafka
-from streams.kafka.topics import partitions
+from streams.kafka.outputs import KEPT
+from streams.kafka.topics import partition_of, partitions
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Dead:
     position: int
     raw: bytes
     place: int
+    headers: Mapping[str, bytes]  # of the record that it was
 
 
 async def dead_letters(kafka: Kafka, topic: str, group: str) -> AsyncIterator[Dead]:
@@ -48,19 +50,22 @@ async def dead_letters(kafka: Kafka, topic: str, group: str) -> AsyncIterator[De
 
 
 def _dead(message: Any) -> Dead:
-    told = {name: msgspec.json.decode(value) for name, value in message.headers}
+    told = {name: msgspec.json.decode(value) for name, value in message.headers if name not in KEPT}
     asset = message.key.decode(errors="replace") if message.key else ""
-    return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], message.value or b"", message.offset)
+    raw, kept = message.value or b"", {k: v for k, v in message.headers if k in KEPT}
+    return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], raw, message.offset, kept)
 
 
 async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, group: str) -> None:
     """Send dead letters to the input and note, in the same transaction, that this was done."""
+    count = await partitions(kafka, source)
     producer = AIOKafkaProducer(**kafka.options(), transactional_id=f"{group}-again")
     await producer.start()
     try:
         async with producer.transaction():
             for one in dead:
-                await producer.send(source, one.raw, key=one.asset.encode() or None, partition=one.partition)
+                partition = partition_of(one.asset, count) if one.asset else one.partition
+                await producer.send(source, one.raw, key=one.asset.encode() or None, partition=partition, headers=[*one.headers.items()])
             offsets = {TopicPartition(topic, one.partition): one.place + 1 for one in dead}
             await producer.send_offsets_to_transaction(offsets, group)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,10 @@ from aiokafka import AIOKafkaProducer
 from streams.kafka.client import Kafka
 from streams.kafka.topics import LARGEST, Names
 from streams.update_codec import encode_update
-from twin_engine.records import COMMAND, Command, Reject, Update, event_line
+from twin_engine.records import COMMAND, SUBJECT, Command, Reject, Update, event_line
+
+KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
+MOST = 1 << 20  # bytes of a dead letter; of a longer one the beginning
 
 
 class Outputs:
@@ -29,19 +33,33 @@ class Outputs:
         await self._producer.start()
 
     async def update(self, partition: int, update: Update) -> None:
-        """Send an update, and its events each by its id."""
-        await self._send("updates", encode_update(update, self._show), partition=partition)
+        """Send an update, and its events each by its id. One too large for a message goes block by block, its events with the first."""
+        message = encode_update(update, self._show)
+        if len(message) <= LARGEST // 2:
+            await self._send("updates", message, partition=partition)
+        else:
+            for i, name in enumerate(self._show):
+                part = update if i == 0 else replace(update, events=())
+                await self._send("updates", encode_update(part, (name,)), partition=partition)
         for event in update.events:
             await self._send("events", event_line(event), key=event.id.encode())
 
     async def reject(self, partition: int, reject: Reject) -> None:
         """Send a reject: its bytes, and what is said of them as headers."""
-        told = {"reason": reject.reason.value, "detail": reject.detail, "source": reject.source, "position": reject.position}
+        told = {
+            "reason": reject.reason.value, "detail": reject.detail, "source": reject.source, "position": reject.position,
+            "size": len(reject.raw),
+        }  # fmt: skip
         headers = [(name, msgspec.json.encode(value)) for name, value in told.items()]
-        await self._send("dead", reject.raw, key=reject.asset.encode(), headers=headers, partition=partition)
+        headers += [(name, value) for name, value in reject.headers.items() if name in KEPT]
+        await self._send("dead", reject.raw[:MOST], key=reject.asset.encode(), headers=headers, partition=partition)
 
     async def _send(self, what: str, value: bytes, **options: Any) -> None:
-        future: asyncio.Future[Any] = await self._producer.send(self._names.of(what), value, **options)
+        try:
+            future: asyncio.Future[Any] = await self._producer.send(self._names.of(what), value, **options)
+        except BaseException as failure:
+            self._failure = failure
+            raise
         future.add_done_callback(self._sent)
 
     def _sent(self, future: asyncio.Future[Any]) -> None:

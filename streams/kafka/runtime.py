@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from streams.kafka.client import Kafka
-from twin_engine.records import Record
+from twin_engine.records import SUBJECT, Record
 
-SUBJECT = "subject"  # the header with the topic that a bridge had a message from
 _MS = 1_000_000  # ns
 _POLL = 20  # ms that a poll waits for the first record
 
@@ -77,14 +76,15 @@ class AiokafkaRuntime:
             **self._kafka.options(), group_id=self._group, group_instance_id=self._member or None, enable_auto_commit=False,
             auto_offset_reset="earliest", session_timeout_ms=int(self._session * 1000), fetch_max_wait_ms=_POLL,
             heartbeat_interval_ms=int(self._session * 300), max_partition_fetch_bytes=8 << 20, rebalance_timeout_ms=60_000,
+            isolation_level="read_committed",
         )  # fmt: skip
         listener = _Listener(consumer, handler, self._topic)
         consumer.subscribe([self._topic], listener=listener)
-        await consumer.start()
         try:
+            await self._or_stop(consumer.start())
             while not self._stop.is_set():
                 rebalances = listener.rebalances
-                batches = await consumer.getmany(timeout_ms=_POLL, max_records=self._batch)
+                batches = await self._or_stop(consumer.getmany(timeout_ms=_POLL, max_records=self._batch)) or {}
                 async with listener.lock:
                     if listener.rebalances == rebalances:  # else some may lie beyond the snapshot that was restored: they come again
                         for place, messages in batches.items():
@@ -96,6 +96,17 @@ class AiokafkaRuntime:
                 await handler.revoked([p.partition for p in consumer.assignment()])
         finally:
             await consumer.stop()
+
+    async def _or_stop(self, waiting: Coroutine[Any, Any, Any]) -> Any:
+        """Return what is waited for, or None once told to stop: without an assignment aiokafka waits for ever."""
+        task, told = asyncio.ensure_future(waiting), asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            return None
+        return task.result()
 
 
 class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
@@ -119,6 +130,7 @@ class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, sa
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take over."""
+        self.rebalances += 1
         async with self.lock:
             try:
                 offsets = await self._handler.assigned(sorted(p.partition for p in assigned))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 from streams.kafka.client import Kafka
 from twin_engine.errors import SnapshotError
 
+log = logging.getLogger("twin_engine.kafka")
 CHUNK = 512 << 10
 SCHEMA = 1
 _LOOK = 64  # messages from the end in which a manifest is looked for first
@@ -62,9 +64,24 @@ class SnapshotStore:
         try:
             reader.assign([self._place])
             manifest = await self._newest(reader)
-            return None if manifest is None else (manifest, await self._chunks(reader, manifest))
+            if manifest is None:
+                return None
+            await self._check(reader, manifest.offset)
+            return manifest, await self._chunks(reader, manifest)
         finally:
             await reader.stop()
+
+    async def _check(self, reader: AIOKafkaConsumer, offset: int) -> None:
+        """Say so where the input after a snapshot is gone; raises SnapshotError where the input is another one."""
+        begin: int = (await reader.beginning_offsets([self._source]))[self._source]
+        end: int = (await reader.end_offsets([self._source]))[self._source]
+        if offset > end:
+            raise SnapshotError(
+                f"snapshot of {self._name}", expected=f"an input of at least {offset} records", found=str(end),
+                mend="Was the topic made anew? Begin anew under another app.",
+            )  # fmt: skip
+        if offset < begin:
+            log.error("%s: records %d to %d of the input were deleted before they were read", self._name, offset, begin)
 
     async def _newest(self, reader: AIOKafkaConsumer) -> Manifest | None:
         begin: int = (await reader.beginning_offsets([self._place]))[self._place]

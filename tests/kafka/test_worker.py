@@ -144,6 +144,7 @@ def test_a_sink_that_is_down_is_waited_for_and_then_gets_everything_in_order(kaf
 def test_a_worker_that_was_taken_over_cannot_save(kafka: str, unique: str) -> None:
     async def main() -> None:
         await ensure(Kafka(kafka), {"s" + unique: {"cleanup.policy": "compact"}, "i" + unique: {}}, 1)
+        await send(kafka, "i" + unique, samples(0, 10))
         first, second = (SnapshotStore(Kafka(kafka), "s" + unique, unique, 0, group=unique, source="i" + unique) for _ in range(2))
         assert await first.open() is None
         await first.save(b"x" * 1_200_000, 7, {"n": 1})

@@ -78,3 +78,17 @@ def test_a_command_that_makes_no_sense_is_a_reject(raw: bytes) -> None:
     taken = one.take([Record(raw, "a", "in", 0, 0, {COMMAND: b"1"}), sample(1, "a", 0)])
     assert [r.detail.startswith("command") for r in taken.rejects] == [True]
     assert taken.samples == 1
+
+
+def test_a_partition_without_assets_is_saved_and_goes_on() -> None:
+    one = partition([])
+    one.take([sample(0, "a", 0), order(1, "restart", "*")])
+    again = partition([], one.pack())
+    assert (again.offset, again.engine.assets) == (2, [])
+    again.take([order(2, "add", "a"), sample(3, "a", 1)])
+    assert partition([], again.pack()).engine.assets == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["add", "remove"])
+def test_all_assets_can_only_begin_anew(kind: str) -> None:
+    assert partition(["a"]).take([order(0, kind, "*")]).rejects
