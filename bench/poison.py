@@ -1,6 +1,6 @@
 """Malformed messages among good ones: ``python -m bench.poison [--messages N] [--runtime NAME] [--rounds R]``.
 
-One message in a hundred is bad, of every kind in turn: no JSON, not UTF-8, no time, a text for a value, too large once unpacked, of an asset
+One in a hundred is bad, of every kind in turn: no JSON, not UTF-8, no time, a text for a value, too large once unpacked, of an asset
 that nobody knows, given twice, given again with another value. First a trial streams them (see ``bench.trial``): each refused message
 must be in the dead topic with its reason, the others counted, and all the rest as if they had not been there. Then a worker in this process
 drains the same messages without and with them, in turn; ``throughput`` is the ratio of clean to poisoned CPU time of the best

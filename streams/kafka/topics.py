@@ -88,5 +88,5 @@ def unreachable(kafka: Kafka, error: Exception) -> InputError:
     """Return what is said when a cluster does not answer."""
     return InputError(
         f"Kafka at {kafka.bootstrap}", expected="a cluster that answers", found=f"{type(error).__name__}: {error}",
-        mend="Is it up, and are address, user and TLS right?",
+        mend="Is it up, and are address, user, password and TLS right? The log has what each address answered.",
     )  # fmt: skip
