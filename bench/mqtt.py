@@ -1,8 +1,10 @@
-"""What a message costs: ``python -m bench.mqtt [--messages N]``.
+"""What a message costs: ``python -m bench.mqtt [--messages N] [--times K]``.
 
 N messages of one sample (JSON, QoS 1) wait at a real Mosquitto. They are read by the bare client (paho in its own thread, which only
-acknowledges) and by the source (logged on disk, acknowledged, decoded), in the same run. Prints one JSON line: messages a second of
-wall clock, and CPU microseconds a message, of each. MQTT_URL says where the broker is, as ``make services`` writes it.
+acknowledges), by the source (logged on disk, acknowledged, decoded), and by the source with 1 % malformed messages among them; all three
+K times, in turns forwards and backwards. Prints one JSON line: messages a second of wall clock and CPU microseconds a message of each, and
+the medians of the ratios within a turn (above 1: the first named is the better). MQTT_URL says where the broker is, as ``make services``
+writes it.
 """
 
 from __future__ import annotations
@@ -14,13 +16,26 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 
 from bench.record import write
 from streams import open_source
-from twin_engine.records import Reading
+from twin_engine.records import Reading, Reject
+
+BAD = (
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"NaN",
+    b'{"ts": "noon", "value": 1}',
+    b'{"ts": 1700000000}',
+    b'{"ts": 1700000000, "value": "x"}',
+    b"[1, 2]",
+    b"null",
+)
 
 
 def client(url: str, name: str, *, clean: bool = True) -> paho.Client:
@@ -32,10 +47,13 @@ def client(url: str, name: str, *, clean: bool = True) -> paho.Client:
     return made
 
 
-def fill(url: str, prefix: str, n: int) -> None:
+def fill(url: str, prefix: str, n: int, *, poison: bool = False) -> None:
     made = client(url, "")
     made.loop_start()
-    infos = [made.publish(f"{prefix}/a{i % 100}/x", b'{"ts": %d, "value": 1.5}' % (1_700_000_000 + i // 100), 1) for i in range(n)]
+    said = [b'{"ts": %d, "value": 1.5}' % (1_700_000_000 + i // 100) for i in range(n)]
+    if poison:
+        said[::100] = [BAD[i % len(BAD)] for i in range(len(said[::100]))]
+    infos = [made.publish(f"{prefix}/a{i % 100}/x", raw, 1) for i, raw in enumerate(said)]
     for info in infos:
         info.wait_for_publish(120)
     made.disconnect()
@@ -70,7 +88,7 @@ def bare(url: str, prefix: str, n: int) -> tuple[float, float]:
     return took
 
 
-def ours(url: str, prefix: str, n: int) -> tuple[float, float]:
+def ours(url: str, prefix: str, n: int, *, poison: bool = False) -> tuple[float, float]:
     at = urlsplit(url)
     os.environ["MQTT_PASSWORD"] = at.password or ""
     uri = f"mqtt://{at.username}@{at.hostname}:{at.port}/{prefix}/{{asset}}/{{channel}}?version=3.1.1"
@@ -78,12 +96,12 @@ def ours(url: str, prefix: str, n: int) -> tuple[float, float]:
         first = open_source(uri, folder=Path(folder))
         next(iter(first.items(None)))
         first.close()
-        fill(url, prefix, n)
+        fill(url, prefix, n, poison=poison)
         begin, cpu = time.perf_counter(), time.process_time()
         second = open_source(uri, folder=Path(folder))
         seen = 0
         for item in second.items(None):
-            seen += isinstance(item, Reading)
+            seen += isinstance(item, Reading | Reject)
             if seen == n:
                 break
         took = time.perf_counter() - begin, time.process_time() - cpu
@@ -91,18 +109,40 @@ def ours(url: str, prefix: str, n: int) -> tuple[float, float]:
     return took
 
 
+def poisoned(url: str, prefix: str, n: int) -> tuple[float, float]:
+    return ours(url, prefix, n, poison=True)
+
+
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--messages", type=int, default=50_000)
+    given.add_argument("--times", type=int, default=5)
     given.add_argument("--url", default=os.environ.get("MQTT_URL", ""))
     args = given.parse_args()
-    stamp, n = time.time_ns(), args.messages
-    figures = {}
-    for name, call in (("paho", bare), ("source", ours)):
-        wall, cpu = call(args.url, f"bench-{stamp}-{name}", n)
-        figures |= {f"{name}_messages_per_s": n / wall, f"{name}_cpu_us": 1e6 * cpu / n}
-    write("mqtt_in", ours=figures["source_messages_per_s"], peer=figures["paho_messages_per_s"], unit="messages/s", messages=n)
-    print(json.dumps({"bench": "mqtt", "messages": n, **{k: round(v, 1) for k, v in figures.items()}}))
+    n, calls = args.messages, {"paho": bare, "source": ours, "poisoned": poisoned}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for k in range(args.times):
+        for name in list(calls)[:: 1 if k % 2 else -1]:
+            took[name].append(calls[name](args.url, f"bench-{time.time_ns()}-{name}", n))
+    figures: dict[str, float] = {}
+    for name, each in took.items():
+        figures |= {
+            f"{name}_messages_per_s": n / median(wall for wall, _ in each),
+            f"{name}_cpu_us": 1e6 / n * median(cpu for _, cpu in each),
+        }
+    ratios = {
+        f"{a}_by_{b}_{what}": median(y[k] / x[k] for x, y in zip(took[a], took[b], strict=True))
+        for a, b in (("source", "paho"), ("poisoned", "source"))
+        for k, what in enumerate(("speed", "cpu_thrift"))
+    }
+    write(
+        "mqtt_in",
+        ours=ratios["source_by_paho_speed"] * figures["paho_messages_per_s"],
+        peer=figures["paho_messages_per_s"],
+        unit="messages/s",
+        messages=n,
+    )
+    print(json.dumps({"bench": "mqtt", "messages": n, "times": args.times, **{k: round(v, 3) for k, v in (figures | ratios).items()}}))
 
 
 if __name__ == "__main__":
