@@ -114,17 +114,20 @@ def migrate(path: Path, count: int) -> list[int]:
 
     async def main() -> list[int]:
         has = await partitions(kafka, topic)
-        if count <= has:
-            raise InputError(f"topic {topic}", expected=f"more than its {has} partitions", found=str(count), mend="Kafka only adds some.")
+        if count < has:
+            raise InputError(f"topic {topic}", expected=f"at least its {has} partitions", found=str(count), mend="Kafka only adds some.")
         kept = await read_all(kafka, *place, has)
         groups: list[list[str]] = [[] for _ in range(count)]
-        old = [unpack(data, f"snapshot of partition {number}") for number, (_, data) in enumerate(kept)]
+        old = [unpack(data, f"snapshot of partition {number}") for number, (_, data) in enumerate(kept) if data is not None]
+        if not old or all(snapshot.document["source"]["partitions"] == count for snapshot in old):
+            found = f"{count} already" if old else "none"
+            raise InputError(f"snapshots of {twin.name}", expected="some of fewer partitions", found=found, mend="Nothing is to be done.")
         for name in [name for snapshot in old for name in snapshot.document["assets"]]:
             groups[partition_of(name, count)].append(name)
         dealt = regroup(old, groups)
         offsets = [offset for offset, _ in kept] + [0] * (count - has)
         for number, (snapshot, offset) in enumerate(zip(dealt, offsets, strict=True)):
-            version = old[0].document["source"]["version"]
+            version = max(s.document["source"]["version"] for s in old)
             gone = sorted({name for s in old for name in s.document["source"]["removed"]})
             said = {"partition": number, "partitions": count, "offset": offset, "version": version, "memory": None, "removed": gone}
             dealt[number] = Snapshot(snapshot.arrays, {**snapshot.document, "source": said})

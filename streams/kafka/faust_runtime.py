@@ -99,7 +99,9 @@ class FaustRuntime:
                     for partition, batch in records.items():
                         place = TP(self._topic.get_topic_name(), partition)
                         mine = place in self.app.consumer.assignment()
-                        if partition not in self._open and mine and not self._leaving:
+                        if partition not in self._open and not mine:  # what is left out now would be missing
+                            raise FaustStopped(f"records of partition {partition} after it was taken away")
+                        if partition not in self._open and not self._leaving:
                             await handler.assigned([partition])
                             self._open.add(partition)
                         if partition in self._open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,16 @@ from streams.kafka.client import Kafka
 from streams.kafka.store import CHUNK, SnapshotStore, send_snapshot
 from twin_engine.errors import InputError
 
+_PATIENCE = 30  # seconds
 
-async def read_all(kafka: Kafka, topic: str, name: str, source: str, group: str, partitions: int) -> list[tuple[int, bytes]]:
-    """Return each partition's newest snapshot with its input offset, any worker fenced; raises InputError where input is left unread."""
-    ends = await _ends(kafka, source, partitions)
-    found: list[tuple[int, bytes]] = []
+
+async def read_all(kafka: Kafka, topic: str, name: str, source: str, group: str, partitions: int) -> list[tuple[int, bytes | None]]:
+    """Return each partition's newest snapshot (None: it has none, and no input) with the offset from which to go on, any worker fenced.
+
+    Raises InputError where a worker is there, or where input is left unread.
+    """
+    await _nobody(kafka, group)
+    found: list[tuple[int, bytes | None]] = []
     for number in range(partitions):
         store = SnapshotStore(kafka, topic, name, number, group=group, source=source)
         try:
@@ -24,21 +30,44 @@ async def read_all(kafka: Kafka, topic: str, name: str, source: str, group: str,
         finally:
             await store.close()
         offset = kept[0].offset if kept else 0
-        if kept is None or offset < ends[number]:
+        if left := await _left(kafka, TopicPartition(source, number), offset):
             raise InputError(
-                f"topic {source}, partition {number}", expected="all of it in the snapshot", found=f"{offset} of {ends[number]} records",
+                f"topic {source}, partition {number}", expected="all of it in the snapshot", found=f"at least {left} records that are not",
                 mend="Stop what sends, let the workers catch up and end (SIGTERM), and migrate then.",
             )  # fmt: skip
-        found.append((offset, kept[1]))
+        found.append((offset, kept[1] if kept else None))
     return found
 
 
-async def _ends(kafka: Kafka, topic: str, partitions: int) -> list[int]:
-    reader = AIOKafkaConsumer(**kafka.options())
+async def _nobody(kafka: Kafka, group: str) -> None:
+    """Raise InputError where the group has members, and has them still after a while: a static one is forgotten after its session."""
+    admin: Any = AIOKafkaAdminClient(**kafka.options())
+    await admin.start()
+    members = 0
+    try:
+        for _ in range(_PATIENCE):
+            [answer] = await admin.describe_consumer_groups([group])
+            members = sum(len(described[5]) for described in answer.groups)
+            if not members:
+                return
+            await asyncio.sleep(1.0)
+        raise InputError(f"group {group}", expected="no workers", found=f"{members}", mend="End them first: they save what they have.")
+    finally:
+        await admin.close()
+
+
+async def _left(kafka: Kafka, place: TopicPartition, offset: int) -> int:
+    """Return how many records there are from an offset on; marks of transactions are none."""
+    reader = AIOKafkaConsumer(**kafka.options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest")
     await reader.start()
     try:
-        ends = await reader.end_offsets([TopicPartition(topic, p) for p in range(partitions)])
-        return [ends[TopicPartition(topic, p)] for p in range(partitions)]
+        reader.assign([place])
+        end = (await reader.end_offsets([place]))[place]
+        reader.seek(place, offset)
+        while await reader.position(place) < end:
+            if got := (await reader.getmany(place, timeout_ms=200)).get(place):
+                return len(got)
+        return 0
     finally:
         await reader.stop()
 

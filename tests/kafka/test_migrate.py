@@ -30,8 +30,10 @@ def test_assets_keep_their_state_when_partitions_are_added(
     asyncio.run(trial.run(kills(0)))
     config = tmp_path / "config.toml"
     migrate(config, 5)
-    with pytest.raises(InputError, match="more than its 5"):
+    with pytest.raises(InputError, match="at least its 5"):
         migrate(config, 4)
+    with pytest.raises(InputError, match="5 already"):
+        migrate(config, 5)
 
     async def go_on() -> dict[str, list[float]]:
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
