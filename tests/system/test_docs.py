@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from twin_engine.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if "decisions" not in p.parts]
@@ -20,15 +21,19 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(kind, text) for kind, text in BLOCK.findall(page.read_text()) if kind in {"python", "sh"}]
 
 
-def command(line: str) -> list[str]:
+def called(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a line that is a `twin-engine` command, in this process: its start costs more than most examples."""
     words = shlex.split(line, comments=True)
-    return [sys.executable, "-m", "twin_engine.cli", *words[1:]] if words[:1] == ["twin-engine"] else []
+    if words[:1] == ["twin-engine"]:
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, line
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     names: dict[str, object] = {"__name__": "example"}
     for kind, text in blocks(page):
         if kind == "python":
@@ -36,10 +41,8 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             if title.endswith(".py"):
                 (tmp_path / title).write_text(text)
             exec(compile(text, str(page), "exec"), names)  # noqa: S102 - the examples of this repository
-        for words in map(command, text.replace("\\\n", " ").splitlines() if kind == "sh" else ()):
-            if words:
-                done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
-                assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        for line in text.replace("\\\n", " ").splitlines() if kind == "sh" else ():
+            called(line, monkeypatch)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: str(p.relative_to(ROOT)))
