@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,12 @@ def run(
     if names and not source.live:
         _check_assets(source_uri, source, names)
     dead = streams.DeadLetter(state / "dead_letter.jsonl") if state else None
-    report = Run(twin, paced, sinks, assets=names or source.assets, state_dir=state, dead_letter=dead, duration=duration)()
+    one = Run(twin, paced, sinks, assets=names or source.assets, state_dir=state, dead_letter=dead, duration=duration)
+    gc.freeze()  # what thousands of assets are made of lives as long as the run: each pass of the collector through it would hold up all
+    try:
+        report = one()
+    finally:
+        gc.unfreeze()
     report.spooled = {uri: sink.left for uri, sink in zip(sink_uris, sinks, strict=True) if isinstance(sink, streams.Spool) and sink.left}
     return report
 
