@@ -245,7 +245,7 @@ class Worker:
         self.stats.behind.pop(number, None)
         if shard.saving is not None:
             shard.saving.cancel()
-            await asyncio.wait([shard.saving])
+            await asyncio.wait([shard.saving], timeout=RETRY)
         try:
             await shard.store.close()
         except (KafkaFailure, OSError) as error:

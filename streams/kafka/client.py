@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError as KafkaFailure
 
 from twin_engine.errors import InputError
 
-__all__ = ["MECHANISMS", "Kafka", "KafkaFailure"]
+__all__ = ["MECHANISMS", "Kafka", "KafkaFailure", "within"]
 
+T = TypeVar("T")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -64,3 +67,11 @@ class Kafka:
         if self.user:
             found |= {"sasl_mechanism": self.mechanism, "sasl_plain_username": self.user, "sasl_plain_password": self.password}
         return found
+
+
+async def within(limit: float, work: Awaitable[T], what: str) -> T:
+    """Return what is waited for; raises KafkaFailure after ``limit`` seconds: a client that was fenced may answer nothing any more."""
+    try:
+        return await asyncio.wait_for(work, limit)
+    except TimeoutError:
+        raise KafkaFailure(f"{what} took more than {limit:g} s") from None

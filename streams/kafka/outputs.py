@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.client import Kafka
+from streams.kafka.client import Kafka, within
 from streams.kafka.topics import LARGEST, Names
 from streams.update_codec import encode_update
 from twin_engine.records import COMMAND, SUBJECT, Command, Reject, Update, event_line
 
 KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
+TIMEOUT = 60.0  # seconds
 MOST = 1 << 20  # bytes of a dead letter; of a longer one the beginning
 
 
@@ -73,7 +74,7 @@ class Outputs:
 
     async def flush(self) -> None:
         """Wait until the brokers have acknowledged everything."""
-        await self._producer.flush()
+        await within(TIMEOUT, self._producer.flush(), "the outputs")
         await asyncio.sleep(0)  # lets the callbacks of what failed last run
         self.check()
 
@@ -81,7 +82,7 @@ class Outputs:
         """Send what is held and disconnect."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await producer.stop()
+            await within(TIMEOUT, producer.stop(), "leaving the outputs")
 
 
 async def send_command(kafka: Kafka, topic: str, command: Command, partitions: Sequence[int]) -> None:

@@ -16,12 +16,13 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from streams.kafka.client import Kafka
+from streams.kafka.client import Kafka, within
 from twin_engine.errors import SnapshotError
 
 log = logging.getLogger("twin_engine.kafka")
 CHUNK = 512 << 10
 SCHEMA = 1
+TIMEOUT = 30.0  # seconds
 _LOOK = 64  # messages from the end in which a manifest is looked for first
 _MANIFEST = b"manifest"
 
@@ -124,13 +125,15 @@ class SnapshotStore:
 
     async def save(self, data: bytes, offset: int, about: Mapping[str, Any]) -> None:
         """Write a snapshot whole or not at all; raises Fenced, or KafkaError when the cluster does not answer."""
-        producer = self._opened()
         try:
-            async with producer.transaction():
-                await send_snapshot(producer, self._place, data, offset, about)
-                await producer.send_offsets_to_transaction({self._source: offset}, self._group)
+            await within(TIMEOUT, self._transaction(self._opened(), data, offset, about), f"the snapshot of {self._name}")
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(self._name) from error
+
+    async def _transaction(self, producer: AIOKafkaProducer, data: bytes, offset: int, about: Mapping[str, Any]) -> None:
+        async with producer.transaction():
+            await send_snapshot(producer, self._place, data, offset, about)
+            await producer.send_offsets_to_transaction({self._source: offset}, self._group)
 
     def _opened(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -141,7 +144,7 @@ class SnapshotStore:
         """Give back the connection; whatever has not been committed is aborted by the broker."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await producer.stop()
+            await within(TIMEOUT, producer.stop(), "leaving the snapshots")
 
 
 async def send_snapshot(producer: AIOKafkaProducer, place: TopicPartition, data: bytes, offset: int, about: Mapping[str, Any]) -> None:
