@@ -44,7 +44,7 @@ def test_assets_keep_their_state_when_partitions_are_added(
         settings = read_config(config)
         worker = worker_of(settings, load(settings.twin), [f"a{a:03d}" for a in range(30)])
         task = asyncio.create_task(worker.run())
-        for _ in range(600):
+        for _ in range(2400):
             await asyncio.sleep(0.05)
             if task.done() or worker.stats.records == 600:
                 break
