@@ -163,7 +163,7 @@ class AssetAligner:
                 return False
             values.append(value)
         inner = index - self.shift * lane.per_hop
-        if not lane.buffer.put_one(route.to, inner, values):
+        if not lane.buffer.put_one(route.to, inner, values, self._floor(lane)):
             return False
         self.telemetry.samples += len(values)
         lane.newest = max(lane.newest, time)
@@ -222,10 +222,15 @@ class AssetAligner:
             self._make_room(int(hops[lo]), lane.wait)  # the first to arrive, however the readings are cut
             inner, known = self._skipped(index[lo:hi], hops[lo:hi], lane.per_hop)
             self.telemetry.drop(Reason.LATE, int((~known).sum()) * len(channels))
-            for reason, n in lane.buffer.put(channels, inner[known], values[:, lo:hi][:, known], ok[:, lo:hi][:, known]).items():
+            given = channels, inner[known], values[:, lo:hi][:, known], ok[:, lo:hi][:, known]
+            for reason, n in lane.buffer.put(*given, self._floor(lane)).items():
                 self.telemetry.drop(reason, n)
             if (top := max(lane.buffer.top)) > NEVER:
                 self.lead = max(self.lead, top // lane.per_hop)
+
+    def _floor(self, lane: _Lane) -> int:
+        """Return the first sample of a stream that is not closed: when hops are cut, and with which others, must not matter."""
+        return self.closed * lane.per_hop if self.closed > NEVER else NEVER
 
     def _judged(self, lane: _Lane, reading: Reading, channels: Int) -> tuple[Float, Bool]:
         values, ok = np.empty(reading.values.shape), np.empty(reading.values.shape, bool)

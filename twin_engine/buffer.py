@@ -29,10 +29,13 @@ class StreamBuffer:
         self.last: Float = np.zeros(channels)  # newest valid value that was taken, and its index, for hold
         self.last_index: Int = np.full(channels, NEVER)
 
-    def put(self, channels: Int, index: Int, values: Float, ok: Bool) -> dict[Reason, int]:
-        """Fill cells: ``values``, ``ok`` are ``(channel, sample)``, ``index`` ``(sample,)``. Return the samples dropped, by reason."""
+    def put(self, channels: Int, index: Int, values: Float, ok: Bool, floor: int) -> dict[Reason, int]:
+        """Fill cells: ``values``, ``ok`` are ``(channel, sample)``, ``index`` ``(sample,)``. Return the samples dropped, by reason.
+
+        floor: what lies below is late, though it may not have been taken yet.
+        """
         dropped: dict[Reason, int] = {}
-        late = index < self.base
+        late = index < max(self.base, floor)
         if late.any():
             dropped[Reason.LATE] = int(late.sum()) * len(channels)
             index, values, ok = index[~late], values[:, ~late], ok[:, ~late]
@@ -54,10 +57,10 @@ class StreamBuffer:
             self.top[c] = max(self.top[c], int(index[-1]) + 1)
         return dropped
 
-    def put_one(self, channels: list[int], index: int, values: list[float]) -> bool:
+    def put_one(self, channels: list[int], index: int, values: list[float], floor: int) -> bool:
         """Fill one usable cell of each channel, as ``put`` does; return whether all could be: none is filled where one is not free."""
         cell = index - self.base
-        if cell < 0:
+        if cell < 0 or index < floor:
             return False
         if cell >= self.values.shape[1]:
             self._grow(index + 1)

@@ -236,3 +236,20 @@ def test_a_time_before_the_first_is_counted_and_never_applied(size: int, early: 
     assert al.telemetry.dropped == {reason: 2}
     assert index[0] == 4 * 1_700_000_000
     assert valid[0].sum() == 39
+
+
+def test_what_is_late_does_not_depend_on_when_hops_are_cut() -> None:
+    """A sample of a hop that has closed is late, though the hop has not been cut yet."""
+    for one_by_one in (True, False):
+        al = aligner()
+        told = []
+        for part in (np.arange(0, 2, 0.25), np.arange(6, 8, 0.25), np.array([2.0, 2.25]), np.array([2.5]), np.arange(8, 12, 0.25)):
+            al.put(reading(part, np.stack([part, part / 10]), arrival=int((part[-1] + 10) * NS)))
+            told += list(al.frames()) if one_by_one else []
+        told += list(al.frames())
+        index, values, valid, _ = joined(told)
+        if one_by_one:
+            expected = index, values, valid, dict(al.telemetry.dropped)
+    for a, b in zip(expected[:3], (index, values, valid), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert dict(al.telemetry.dropped) == expected[3] == {"late": 6}
