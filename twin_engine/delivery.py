@@ -1,8 +1,8 @@
 """Updates from Kafka into a sink: a consumer group of its own, so that a sink that is down blocks nobody.
 
 A batch is written and flushed, then its offsets are committed. While the sink fails, the records stay in Kafka and it is opened again at
-its last good position. A sink that can overwrite (InfluxDB, SQLite) needs nothing more; for a file, ``state`` keeps its position beside the
-offsets, and it is cut back to it.
+its last good position. ``state`` keeps that beside the offsets: a file is cut back to it, and a summary of an interval that is open goes
+on. Without it, events and values in full are overwritten as they were, and one interval of a summary can be missing after a kill.
 """
 
 from __future__ import annotations
