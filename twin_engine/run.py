@@ -25,6 +25,7 @@ from twin_engine.twin import Twin
 SNAPSHOT = "snapshot.safetensors"
 HELD_SAMPLES = 1 << 16  # so many samples are taken together while more is at hand
 SNAPSHOT_SHARE = 20  # checkpoints are spaced by at least so many times what the last one took: large fleets do not live for saving
+LONGEST = 60 * NS  # but for no longer than this: one may have taken long because a sink was away
 
 
 class DeadLetter(Protocol):
@@ -145,7 +146,7 @@ class Run:
                     if now - saved >= due:
                         self.checkpoint()
                         saved = self._clock.now()
-                        due = max(self._every, SNAPSHOT_SHARE * (saved - now))
+                        due = max(self._every, min(SNAPSHOT_SHARE * (saved - now), LONGEST))
                     if self._stop.is_set() or (self._duration is not None and now - begin >= self._duration * NS):
                         self.report.ended = "signal" if self._stop.is_set() else "time"
                         break

@@ -27,7 +27,7 @@ from twin_engine.records import Codec, Record
 from twin_engine.snapshot import unpack
 from twin_engine.twin import Twin
 
-SNAPSHOT_SHARE = 20  # snapshots of a partition are spaced by at least so many times what the last one took
+SNAPSHOT_SHARE = 20  # snapshots of a partition are spaced by at least so many times what the last one held the fleet up
 STUCK = 60.0  # seconds without a turn after which a worker is not alive
 RETRY = 1.0  # seconds between attempts when the cluster does not answer
 log = logging.getLogger("twin_engine.worker")
@@ -303,16 +303,16 @@ class Worker:
         shard.due = begin + self.config.snapshot_every
         if partition.offset != shard.saved and shard.whole:
             data = await asyncio.to_thread(partition.pack)
+            shard.due = begin + max(self.config.snapshot_every, SNAPSHOT_SHARE * (time.monotonic() - begin))
             shard.saving = asyncio.create_task(self._store(shard, data, partition.offset, begin))
 
     async def _store(self, shard: _Shard, data: bytes, offset: int, begin: float) -> None:
-        """Have the outputs acknowledged, then save the snapshot with the input position."""
+        """Have the outputs acknowledged, then save the snapshot with the input position; the fleet goes on, however long brokers take."""
         await self._outputs.flush()
         about = {"definition": self.twin.digest(), "version": self.twin.version, "partitions": self._partitions}
         await shard.store.save(data, offset, about)
         shard.saved, shard.saved_at = offset, time.monotonic()
         self.stats.snapshot_seconds, self.stats.snapshot_bytes = shard.saved_at - begin, len(data)
-        shard.due = begin + max(self.config.snapshot_every, SNAPSHOT_SHARE * self.stats.snapshot_seconds)
 
     async def _saved(self, shard: _Shard) -> None:
         """Wait for a save that was begun; raises what it failed of."""

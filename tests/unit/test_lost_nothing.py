@@ -69,6 +69,30 @@ def test_a_fleet_whose_outputs_were_not_all_sent_is_not_saved(fails: int) -> Non
     assert asyncio.run(main()) == (0 if fails else 1)
 
 
+def test_a_save_that_waits_for_the_brokers_does_not_put_off_the_next_one() -> None:
+    async def main() -> None:
+        worker = Worker(twin, Kafka("none:1"), WorkerConfig("app", "in", ["a"], "json"), lambda: pytest.fail("no runtime"))
+        answered = asyncio.Event()
+
+        class Slow(Store):
+            async def save(self, data: bytes, offset: int, about: dict[str, Any]) -> None:
+                await answered.wait()
+
+        store: Any = Slow()
+        outputs: Any = Failing(0)
+        worker._outputs = outputs
+        worker.shards[0] = shard = _Shard(Partition(twin, ["a"], open_codec("json", "{asset}"), None, 0, 1), store, 0.0, 0, 0.0)
+        await worker.take(0, [Record(b'{"ts": %d, "value": 1}' % T0, "a", "in", 0, T0 * 10**9)], 0)
+        await worker._save(shard)
+        due = shard.due
+        answered.set()
+        await worker._saved(shard)
+        assert shard.saved == 1
+        assert shard.due == due
+
+    asyncio.run(main())
+
+
 class Log:
     """Updates 0, 1, 2 ... in one partition; going back fails once."""
 
