@@ -10,6 +10,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -49,6 +50,46 @@ class InputSection(_Section):
     pattern: str = "{asset}"
     options: dict[str, str] = Field(default_factory=dict)
     partitions: int = Field(default=0, ge=0, description="create the topic with so many where it is not there (0: do not)")
+
+
+class MqttSection(_Section):
+    """A broker of MQTT to read from: what ``mqtt://USER@HOST:PORT/TOPIC?...`` says, key by key (``tls``: ``mqtts``); see the guide on MQTT.
+
+    options: of the codec. What is not given is as in an address without it.
+    """
+
+    host: str = ""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    user: str = ""
+    topic: str = ""
+    tls: bool = False
+    codec: str | None = None
+    qos: int | None = None
+    version: str | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+    token_env: str | None = None
+    token_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    client_id: str | None = None
+    keepalive: float | None = None
+    receive_maximum: int | None = None
+    session_expiry: int | None = None
+    log_cap: int | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+
+    def address(self) -> str:
+        """Return the same as an address; raises InputError where no broker or topic is named."""
+        if not self.host or not self.topic:
+            raise InputError(
+                "[mqtt]", expected="host and topic", found="none", mend="Write them there, or give the address: --from mqtt://..."
+            )
+        said = self.model_dump(exclude_none=True, exclude={"host", "port", "user", "topic", "tls", "options"}) | self.options
+        user, port = f"{quote(self.user)}@" if self.user else "", f":{self.port}" if self.port else ""
+        query = urlencode(said, quote_via=quote, safe="/")
+        return f"mqtt{'s' * self.tls}://{user}{self.host}{port}/{quote(self.topic, safe='/{}')}?{query}"
 
 
 class WorkerSection(_Section):
@@ -94,6 +135,7 @@ class Config(BaseSettings):
     assets_file: Path | None = None
     kafka: KafkaSection = KafkaSection()
     input: InputSection = InputSection()
+    mqtt: MqttSection = MqttSection()
     worker: WorkerSection = WorkerSection()
     sinks: dict[str, SinkSection] = Field(default_factory=dict)
     metrics: MetricsSection = MetricsSection()

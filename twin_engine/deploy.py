@@ -75,11 +75,12 @@ def work(path: Path) -> None:
     asyncio.run(main())
 
 
-def bridge(path: Path, address: str, folder: Path) -> None:
-    """Send on what an MQTT broker has to the input topic, until told to end."""
+def bridge(path: Path, address: str | None, folder: Path) -> None:
+    """Send on what an MQTT broker has to the input topic, until told to end. address: None for that of ``[mqtt]``."""
     from streams.kafka.bridge import Bridge  # noqa: PLC0415 - needs the mqtt extra
 
     config = read_config(path)
+    address = address or config.mqtt.address()
     source: Any = streams.open_source(address, folder=folder)
     if not address.startswith("mqtt"):
         raise InputError(f"bridge from {address}", expected="mqtt:// or mqtts://", found=address, mend="Name an MQTT broker.")

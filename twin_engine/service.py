@@ -25,6 +25,11 @@ def run(
     that is down has missed, from which a run goes on. duration: seconds on the wall clock. Raises TwinError.
     """
     twin, names = load(name), expand(assets, assets_file)
+    if source_uri.endswith(".toml"):
+        from twin_engine.config import read_config  # noqa: PLC0415 - an extra
+
+        config = read_config(Path(source_uri))
+        source_uri, names = config.mqtt.address(), names or expand(config.assets, config.assets_file)
     sinks = [_sink(uri, i, tuple(twin.show), state) for i, uri in enumerate(sink_uris)]
     source = streams.open_source(source_uri, twin=twin, asset=names[0] if len(names) == 1 else None, folder=state)
     paced = streams.pace(source, speed)

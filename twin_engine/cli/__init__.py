@@ -121,8 +121,10 @@ def sink(
 @app.command()
 def bridge(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
-    source: Annotated[str, typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}, or mqtts:.")],
     state: Annotated[Path, typer.Option(metavar="DIR", help="Of the log in which messages wait for Kafka.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}, or mqtts:; else [mqtt] says it.")
+    ] = None,
 ) -> None:
     """Send on what an MQTT broker has to a twin's input in Kafka."""
     from twin_engine.deploy import bridge as send
