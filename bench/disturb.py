@@ -49,23 +49,14 @@ def members(times: int, every: float) -> Disturbance:
             await asyncio.sleep(every)
             here, other = f"w{n // 2 % 2}", f"w{n // 2 % 2 ^ 1}"
             if n % 2 == 0:
-                before = _takeovers(trial, other)
+                before = trial.takeovers(other)
                 trial.start(other)
-                await trial.until("the worker has joined", lambda name=other, had=before: _joined(trial, name, had))
+                await trial.joined(other, before)
             else:
                 codes.append(await trial.end(here))
         trial.told |= {"changes": times, "left_in_order": set(codes) == {0}}
 
     return disturb
-
-
-def _takeovers(trial: Trial, member: str) -> int:
-    path = trial.folder / f"{member}.log"
-    return path.read_text().count('"partition ') if path.exists() else 0
-
-
-async def _joined(trial: Trial, member: str, had: int) -> bool:
-    return _takeovers(trial, member) > had
 
 
 def outage(server: Server, seconds: float) -> Disturbance:

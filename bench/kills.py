@@ -34,8 +34,9 @@ def kills(n: int) -> Callable[[Trial], Awaitable[None]]:
             await asyncio.sleep(max(0.0, begin + moment - time.monotonic()))
             await trial.until("a snapshot is saved or all are", lambda s=seen: _saved(trial, s))
             await trial.end("w0", signal.SIGKILL)
-            killed, had = time.monotonic(), await trial.ends(trial.outputs("updates"))
+            killed, had, taken = time.monotonic(), await trial.ends(trial.outputs("updates")), trial.takeovers("w0")
             trial.start("w0")
+            await trial.joined("w0", taken)
             if trial.sent < trial.messages:
                 await trial.until("there is an output", lambda h=had: _more(trial, h))
                 trial.told.setdefault("seconds", []).append(round(time.monotonic() - killed, 1))

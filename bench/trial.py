@@ -150,6 +150,19 @@ class Trial:
         finally:
             process.kill()
 
+    def takeovers(self, member: str) -> int:
+        """Return how many partitions a worker has taken over, all its processes together."""
+        path = self.folder / f"{member}.log"
+        return path.read_text().count(", from offset ") if path.exists() else 0
+
+    async def joined(self, member: str, had: int) -> None:
+        """Wait until a worker has taken over a partition since it had taken over so many: from then on it ends in order."""
+
+        async def more() -> bool:
+            return self.takeovers(member) > had
+
+        await self.until(f"{member} has taken a partition over", more)
+
     def log(self) -> str:
         """Return everything that was logged."""
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
