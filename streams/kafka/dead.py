@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.kafka.client import Kafka
-from streams.kafka.outputs import KEPT
+from streams.kafka.rejects import KEPT
 from streams.kafka.topics import partition_of, partitions
 
 

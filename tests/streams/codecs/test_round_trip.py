@@ -79,6 +79,9 @@ def test_what_no_codec_takes(name: str) -> None:
     topic = {"sparkplug": "spBv1.0/g/DDATA/e/d", "examon": "node/n/chnl/data/t"}.get(name, "t")
     assert reason(codec, b"x" * ((1 << 20) + 1), topic) == Reason.TOO_LARGE
     assert reason(codec, gzip.compress(b"x" * ((1 << 20) + 1)), topic) == Reason.TOO_LARGE
+    lying = bytearray(gzip.compress(b"x" * (2 << 20)))
+    lying[-4:] = b"\x01\0\0\0"
+    assert reason(codec, bytes(lying), topic) == Reason.TOO_LARGE
     assert "gzip: cut short" in told(codec, gzip.compress(b"1")[:-1], topic)
     assert "something else" in told(codec, gzip.compress(b"1") + b"1", topic)
     assert reason(codec, b"\x1f\x8bnot gzip", topic) == Reason.MALFORMED

@@ -1,0 +1,86 @@
+"""Rejects on their way to the dead letter, gathered in record batches: one message in a hundred may be bad and cost next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from twin_engine.records import COMMAND, SUBJECT, Reject
+
+KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
+MOST = 1 << 20  # bytes of a dead letter; of a longer one the beginning
+LINGER = 0.25  # seconds that a batch may wait for more
+_json = msgspec.json.Encoder().encode
+
+
+class Rejects:
+    """The topic of dead letters, through a producer that is started.
+
+    A batch is sent when it is full, after ``LINGER`` seconds, and by ``flush``, without which nothing may be saved that has passed them.
+    failure: what a batch has failed of; it stays.
+    """
+
+    def __init__(self, producer: Any, topic: str) -> None:
+        self.failure: BaseException | None = None
+        self._producer, self._topic = producer, topic
+        self._batches: dict[int, Any] = {}  # by partition, those that are being filled
+        self._order = asyncio.Lock()  # what one sends is on its way before another is told that all is
+        self._turns = asyncio.create_task(self._run())
+
+    async def put(self, partition: int, reject: Reject) -> None:
+        """Take a reject: its bytes, and what is said of them as headers. Raises KafkaFailure where batches can no longer be sent."""
+        headers = [
+            ("reason", _json(reject.reason)), ("detail", _json(reject.detail)), ("source", _json(reject.source)),
+            ("position", _json(reject.position)), ("size", b"%d" % len(reject.raw)),
+        ]  # fmt: skip
+        if reject.headers:
+            headers += [(name, value) for name, value in reject.headers.items() if name in KEPT]
+        key, value = reject.asset.encode(), reject.raw[:MOST]
+        while self._batch(partition).append(timestamp=None, key=key, value=value, headers=headers) is None:  # the first has always room
+            await self._send(partition)
+
+    def _batch(self, partition: int) -> Any:
+        batch = self._batches.get(partition)
+        if batch is None:
+            batch = self._batches[partition] = self._producer.create_batch()
+        return batch
+
+    async def _send(self, partition: int) -> None:
+        async with self._order:
+            batch = self._batches.pop(partition, None)
+            if batch is None:
+                return
+            batch.close()
+            try:
+                future: asyncio.Future[Any] = await self._producer.send_batch(batch, self._topic, partition=partition)
+            except BaseException as failure:
+                self.failure = failure
+                raise
+            future.add_done_callback(self._sent)
+
+    def _sent(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and (failure := future.exception()) is not None:
+            self.failure = failure
+
+    async def flush(self) -> None:
+        """Hand all that was taken to the producer, whose own ``flush`` waits for the brokers."""
+        for partition in list(self._batches):
+            await self._send(partition)
+        async with self._order:  # what another call has taken out is handed over too
+            pass
+
+    async def _run(self) -> None:
+        while self.failure is None:
+            await asyncio.sleep(LINGER)
+            with suppress(Exception):  # kept in ``failure``
+                await self.flush()
+
+    async def close(self) -> None:
+        """Hand over what is left, unless that has failed before."""
+        self._turns.cancel()
+        await asyncio.wait([self._turns])
+        if self.failure is None:
+            await self.flush()
