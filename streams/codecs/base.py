@@ -19,6 +19,7 @@ _LONGEST_DETAIL = 300
 _LONGEST_NUMBER = 400
 _NAMED = 3  # faults of one reason that a reject tells of; the others are counted
 _GZIP = b"\x1f\x8b"
+_DENSEST = 1032  # bytes that deflate makes of one, at most: what says more was cut short
 _empty, _INT64 = np.empty, np.dtype(np.int64)
 
 
@@ -97,6 +98,9 @@ def _unpacked(raw: bytes) -> bytes:
     """Return a payload within the limits, without its gzip envelope; raises RefusedError."""
     if len(raw) > LIMIT:
         raise RefusedError(Reason.TOO_LARGE, f"{len(raw)} bytes; at most {LIMIT} are taken")
+    told = int.from_bytes(raw[-4:], "little")  # its last field; one that lies is found out below
+    if LIMIT < told <= _DENSEST * len(raw):
+        raise RefusedError(Reason.TOO_LARGE, f"{told} bytes once unpacked; at most {LIMIT} are taken")
     unpacker = zlib.decompressobj(31)
     try:
         data = unpacker.decompress(raw, LIMIT + 1)
