@@ -7,22 +7,36 @@ gap longer than the twin's memory is played as masked hops for as long as that m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin_engine.asset_align import AssetAligner, Routes
-from twin_engine.buffer import StreamBuffer
+from twin_engine.buffer import no_arrays
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
-from twin_engine.ports import Block, Bool, Float, Frame
-from twin_engine.records import Reading, Reason
+from twin_engine.grid import Grid
+from twin_engine.kernels.grid import NEVER, cut, place
+from twin_engine.ports import Block, Float, Frame, Int
+from twin_engine.records import Reading, Reason, Singles
 from twin_engine.telemetry import Telemetry
 
 FRAME_SAMPLES = 1 << 18  # a frame is cut so that its largest stream has about so many
+
+
+class Samples(NamedTuple):
+    """Samples as ``kernels.grid.place`` takes them."""
+
+    rows: Int
+    lanes: Int
+    ends: Int
+    channels: Int
+    times: Int
+    values: Float
+    arrivals: Int
 
 
 class Aligner:
@@ -38,10 +52,13 @@ class Aligner:
     ) -> None:
         self.graph, self.telemetry = graph, telemetry
         self.row = {name: i for i, name in enumerate(assets)}
-        saved, kept, routes = saved or {}, _unpacked(graph, len(assets), arrays or {}), Routes(graph.twin.streams)
-        self.assets = {name: AssetAligner(graph, telemetry, routes, saved.get(name), kept[i]) for i, name in enumerate(assets)}
-        self._touched = dict.fromkeys(range(len(assets)))  # rows that may have hops to cut
+        self._grid, self._routes = Grid(graph, len(assets)), Routes(graph.twin.streams)
+        saved, kept = saved or {}, _unpacked(graph, len(assets), arrays or {})
+        self.assets = {
+            name: AssetAligner(self._grid, i, telemetry, self._routes, saved.get(name) or {}, kept[i]) for i, name in enumerate(assets)
+        }
         self._names = list(assets)
+        self._quarantined = set(assets)  # of which quarantines may have begun
         widest = max(int(hertz(s.rate) * graph.hop) * len(s.channels) for s in graph.twin.streams)
         self._limit = max(1, FRAME_SAMPLES // widest)
 
@@ -53,46 +70,105 @@ class Aligner:
             self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
         else:
             asset.put(reading)
-            self._touched[self.row[reading.asset]] = None
+            if asset.quarantined:
+                self._quarantined.add(reading.asset)
+
+    def put_all(self, items: Iterable[Reading | Singles]) -> None:
+        """Take readings, the same as one by one."""
+        lone: list[Reading] = []
+        for item in items:
+            if isinstance(item, Reading) and item.times.size == 1:
+                lone.append(item)
+                continue
+            self._put_lone(lone)
+            lone = []
+            if isinstance(item, Reading):
+                self.put(item)
+            else:
+                self._put_singles(item)
+        self._put_lone(lone)
+
+    def _put_lone(self, readings: list[Reading]) -> None:
+        """Take readings of one sample each."""
+        if len(readings) < 2:
+            for reading in readings:
+                self.put(reading)
+            return
+        routes = [self._routes.short(r.channels, r.units) for r in readings]
+        ends = np.cumsum([0, *(len(r.channels) for r in readings)])
+        times = np.concatenate([r.times for r in readings])
+        arrivals = np.array([r.arrival for r in readings], np.int64)
+        self._place(
+            Samples(
+                np.array([self.row.get(r.asset, -1) for r in readings], np.int64), np.array([lane for lane, _ in routes], np.int64), ends,
+                np.array([c for _, channels in routes for c in channels], np.int64), times,
+                np.concatenate([r.values[:, 0] for r in readings]), np.where(arrivals == 0, times, arrivals),
+            ),
+            readings.__getitem__,
+        )  # fmt: skip
+
+    def _put_singles(self, singles: Singles) -> None:
+        """Take samples of one channel each."""
+        known = {channel: self._routes.short((channel,), ()) for channel in dict.fromkeys(singles.channels)}
+        routes = [known[channel] for channel in singles.channels]
+        n, row = len(singles.times), self.row
+        if len(routes) == 1:
+            lanes, channels = np.full(n, routes[0][0]), np.full(n, routes[0][1][0])
+        else:
+            lanes, channels = np.array([lane for lane, _ in routes], np.int64), np.array([c[0] for _, c in routes], np.int64)
+        rows = np.array([row.get(asset, -1) for asset in singles.assets], np.int64)
+        self._place(Samples(rows, lanes, np.arange(n + 1), channels, singles.times, singles.values, singles.arrivals), singles.reading)
+
+    def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
+        """Put samples on the grid; what is no common case goes as a reading."""
+        at = 0
+        while True:
+            at, put = place(self._grid.rows, self._grid.lanes, *samples, at)
+            self.telemetry.samples += put
+            if at == len(samples.rows):
+                return
+            self.put(reading(at))
+            at += 1
 
     def frames(self) -> Iterator[Frame]:
         """Yield what can be cut; assets with as many hops ready go together."""
         while True:
-            ready = {row: n for row in self._touched if (n := self.assets[self._names[row]].ready)}
-            self._touched = dict.fromkeys(ready)
-            if not ready:
+            g = self._grid.rows
+            ready = np.where(g.next == NEVER, 0, np.minimum(g.closed, g.cut) - g.next)
+            rows = np.flatnonzero(ready > 0)
+            if not rows.size:
                 return
-            hops = min(ready.values())
-            rows = sorted(ready)
-            yield self._frame(rows, min(hops, max(1, self._limit // len(rows))))
+            yield self._frame(rows, min(int(ready[rows].min()), max(1, self._limit // len(rows))))
 
-    def _frame(self, rows: list[int], hops: int) -> Frame:
-        blocks: dict[str, tuple[Float, Bool, int]] = {}
-        for stream in self.graph.twin.streams:
-            per_hop = int(hertz(stream.rate) * self.graph.hop)
+    def _frame(self, rows: Int, hops: int) -> Frame:
+        g, k = self._grid.rows, self._grid.lanes
+        first, restart = g.next[rows] + g.shift[rows], g.restart[rows]
+        streams: dict[str, Block] = {}
+        for lane, stream in enumerate(self.graph.twin.streams):
+            per_hop = int(k.per_hop[lane])
             shape = (len(rows), len(stream.channels), hops * per_hop)
-            blocks[stream.name] = np.empty(shape), np.empty(shape, bool), per_hop
-        first, restart = np.empty(len(rows), np.int64), np.empty(len(rows), bool)
-        for i, row in enumerate(rows):
-            into = {name: (values[i], valid[i]) for name, (values, valid, _) in blocks.items()}
-            first[i], restart[i] = self.assets[self._names[row]].take(hops, into)
+            values, valid = np.empty(shape), np.empty(shape, bool)
+            cut(g, k, lane, rows, values, valid)
+            streams[stream.name] = Block(values, valid, rows, first * per_hop)
+        g.next[rows] += hops
+        g.restart[rows] = False
+        for row in rows[g.next[rows] == g.cut[rows]].tolist():
+            self.assets[self._names[row]].begin_anew()
+        self._grid.give_back(rows)
         self.telemetry.hops += hops * len(rows)
-        places = np.array(rows, np.int64)
-        streams = {name: Block(values, valid, places, first * per_hop) for name, (values, valid, per_hop) in blocks.items()}
-        return Frame(streams, restart, hops, first, places)
+        return Frame(streams, restart, hops, first, rows)
 
     def finish(self, drain: Fraction) -> None:
         """Nothing more comes: close what has arrived and then play masked hops for ``drain`` seconds."""
         for asset in self.assets.values():
             asset.finish(int(-(-drain // self.graph.hop)))
-        self._touched = dict.fromkeys(range(len(self._names)))
 
     def quarantines(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield (asset, stream, channel, time ns) of quarantines that began since the last call."""
-        for row in self._touched:
-            asset = self.assets[self._names[row]]
-            yield from ((self._names[row], *q) for q in asset.quarantined)
-            asset.quarantined.clear()
+        for name in sorted(self._quarantined, key=self.row.__getitem__):
+            yield from ((name, *q) for q in self.assets[name].quarantined)
+            self.assets[name].quarantined.clear()
+        self._quarantined.clear()
 
     def document(self) -> dict[str, Any]:
         """Return what a snapshot keeps beside the arrays."""
@@ -103,7 +179,7 @@ class Aligner:
         found: dict[str, NDArray[Any]] = {}
         for stream in self.graph.twin.streams:
             kept = [asset.lanes[stream.name].buffer.arrays() for asset in self.assets.values()]
-            for name, none in StreamBuffer(len(stream.channels), 0).arrays().items():  # there may be no asset
+            for name, none in no_arrays(len(stream.channels)).items():  # there may be no asset
                 cells = name in CELLS  # one after the other; the rest is a row an asset
                 parts = [none[:, :0] if cells else none[None][:0], *(k[name] if cells else k[name][None] for k in kept)]
                 found[f"{stream.name}/{name}"] = np.concatenate(parts, axis=1 if cells else 0)
@@ -124,6 +200,6 @@ def _unpacked(graph: Graph, n: int, arrays: Mapping[str, NDArray[Any]]) -> list[
         for name in (*CELLS, "base", "top", "last", "last_index"):
             key = f"{stream.name}/{name}"
             parts = np.split(arrays[key], ends, axis=1)[: len(arrays[f"{stream.name}/cells"])] if name in CELLS else list(arrays[key])
-            for place, part in zip(kept, parts, strict=False):  # assets that are new come after
-                place[key] = part
+            for mine, part in zip(kept, parts, strict=False):  # assets that are new come after
+                mine[key] = part
     return kept

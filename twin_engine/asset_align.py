@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.buffer import NEVER, StreamBuffer
-from twin_engine.clock import NS, hertz, index_of, seconds, time_of
-from twin_engine.graph import Graph
+from twin_engine.buffer import StreamBuffer
+from twin_engine.clock import hertz, index_of, time_of
+from twin_engine.grid import Grid
+from twin_engine.kernels.grid import FAR, NEVER, advance
 from twin_engine.ports import Bool, Float, Int
 from twin_engine.quality import Quality, judges
 from twin_engine.records import Reading, Reason
@@ -27,33 +28,66 @@ from twin_engine.telemetry import Telemetry
 from twin_engine.twin import Stream
 
 
-@dataclass
+class _Number:
+    """An attribute of an asset that is kept in an array of the grid, a row an asset."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, asset: AssetAligner, owner: type | None = None) -> int:
+        return getattr(asset.grid.rows, self._name).item(asset.row)
+
+    def __set__(self, asset: AssetAligner, value: int) -> None:
+        getattr(asset.grid.rows, self._name)[asset.row] = value
+
+
 class _Lane:
     """One stream of one asset."""
 
-    stream: Stream
-    rate: Fraction
-    per_hop: int
-    place: dict[str, int]
-    judge: list[Quality]
-    buffer: StreamBuffer
-    bound: int  # ns
-    lateness: int  # ns
-    wait: int  # hops without samples that are no gap yet
-    period: int  # ns in which a whole number of samples fit exactly
-    slack: float  # ns that a sample may lie off the grid
-    newest: int = NEVER  # ns, newest time accepted
-    suspect: Reading | None = None  # a lone sample far ahead of the rest: kept until the next one tells
+    def __init__(self, grid: Grid, row: int, lane: int, judge: list[Quality]) -> None:
+        k, self._grid, self._at = grid.lanes, grid, (row, lane)
+        self.stream: Stream = grid.streams[lane]
+        self.rate: Fraction = hertz(self.stream.rate)
+        self.place = {c.name: i for i, c in enumerate(self.stream.channels)}
+        self.first, self.per_hop, self.bound, self.wait = (int(a[lane]) for a in (k.first, k.per_hop, k.bound, k.wait))
+        self.slack = float(k.slack[lane])
+        self.judge, self.buffer = judge, StreamBuffer(grid, row, lane)
+        self._suspect: Reading | None = None
+        self.judged(np.arange(len(judge)))
+
+    @property
+    def newest(self) -> int:
+        """Newest time accepted, ns."""
+        return self._grid.rows.newest.item(self._at)
+
+    @newest.setter
+    def newest(self, time: int) -> None:
+        self._grid.rows.newest[self._at] = time
+
+    @property
+    def suspect(self) -> Reading | None:
+        """A lone sample far ahead of the rest: kept until the next one tells."""
+        return self._suspect
+
+    @suspect.setter
+    def suspect(self, reading: Reading | None) -> None:
+        self._suspect = reading
+        self._grid.rows.held[self._at] = reading is not None
+
+    def judged(self, channels: Int) -> None:
+        """Note for the short way what the judges of channels have come to."""
+        plain = self._grid.rows.plain[self._at[0]]
+        for c in map(int, channels):
+            plain[self.first + c] = not (self.judge[c].bad or self.judge[c].quarantined)
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Where a reading's channels go in one stream. at: their places in the reading; to: in the stream."""
+    """Which of a reading's channels, ``at`` their places in it, are of a stream."""
 
     stream: str
     names: tuple[str, ...]
     at: list[int]
-    to: list[int]
 
 
 class Routes:
@@ -62,7 +96,9 @@ class Routes:
     LIMIT = 10_000
 
     def __init__(self, streams: Sequence[Stream]) -> None:
-        self._streams = {s.name: {c.name: i for i, c in enumerate(s.channels)} for s in streams}
+        self._streams = {s.name: {c.name: c.unit for c in s.channels} for s in streams}
+        self._first = dict(zip(self._streams, itertools.accumulate([0, *map(len, self._streams.values())]), strict=False))
+        self._short: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, list[int]]] = {}
         self._known: dict[tuple[str, ...], tuple[list[_Route], list[str]]] = {}
 
     def of(self, channels: tuple[str, ...]) -> tuple[list[_Route], list[str]]:
@@ -70,53 +106,71 @@ class Routes:
         found = self._known.get(channels)
         if found is None:
             routes: list[_Route] = []
-            for stream, place in self._streams.items():
-                at = [i for i, name in enumerate(channels) if name in place]
+            for stream, there in self._streams.items():
+                at = [i for i, name in enumerate(channels) if name in there]
                 if at:
-                    routes.append(_Route(stream, tuple(channels[i] for i in at), at, [place[channels[i]] for i in at]))
-            found = routes, sorted({c for c in channels if not any(c in place for place in self._streams.values())})
+                    routes.append(_Route(stream, tuple(channels[i] for i in at), at))
+            found = routes, sorted({c for c in channels if not any(c in there for there in self._streams.values())})
             if len(self._known) < self.LIMIT:
                 self._known[channels] = found
+        return found
+
+    def short(self, channels: tuple[str, ...], units: tuple[str, ...]) -> tuple[int, list[int]]:
+        """Return the stream that all of them are of, and their places among all channels of the twin; -1 where there is none such.
+
+        Neither is there one where a unit is to be converted.
+        """
+        found = self._short.get((channels, units))
+        if found is None:
+            found = -1, [0] * len(channels)
+            for lane, (stream, there) in enumerate(self._streams.items()):
+                same = all(
+                    name in there and unit in {"", there[name]} for name, unit in zip(channels, units or [""] * len(channels), strict=True)
+                )
+                if same and all(not set(channels) & other.keys() for name, other in self._streams.items() if name != stream):
+                    places = list(there)
+                    found = lane, [self._first[stream] + places.index(name) for name in channels]
+            if len(self._short) < self.LIMIT:
+                self._short[channels, units] = found
         return found
 
 
 class AssetAligner:
     """The streams of one asset. ``quarantined`` collects (stream, channel, time ns) of quarantines that began."""
 
-    def __init__(
-        self, graph: Graph, telemetry: Telemetry, routes: Routes, saved: Mapping[str, Any] | None, arrays: Mapping[str, NDArray[Any]]
-    ) -> None:
-        self.hop, self.telemetry, self._routes = graph.hop, telemetry, routes
-        saved = saved or {}
-        self.memory = int(-(-graph.memory // graph.hop))  # hops
-        self.next: int = saved.get("next", NEVER)
-        self.lead: int = saved.get("lead", NEVER)
-        self.closed: int = saved.get("closed", NEVER)
-        self.newest_arrival: int = saved.get("newest_arrival", NEVER)
-        self.restart: bool = saved.get("restart", False)
-        self.shift: int = saved.get("shift", 0)
-        self.progress: deque[tuple[int, int]] = deque((a, b) for a, b in saved.get("progress", []))
-        self.cuts: deque[tuple[int, int]] = deque((a, b) for a, b in saved.get("cuts", []))
-        self.quarantined: list[tuple[str, str, int]] = [tuple(q) for q in saved.get("quarantined", [])]
-        self.lanes = {s.name: self._lane(s, saved.get("lanes", {}).get(s.name), arrays) for s in graph.twin.streams}
-        waited = [lane for lane in self.lanes.values() if not lane.buffer.hold]
-        self._waited = waited or list(self.lanes.values())
-        self.lateness = max(lane.lateness for lane in self._waited)
+    next, lead, closed, shift, arrival, cut = _Number(), _Number(), _Number(), _Number(), _Number(), _Number()
 
-    def _lane(self, stream: Stream, saved: Mapping[str, Any] | None, arrays: Mapping[str, NDArray[Any]]) -> _Lane:
-        rate, saved = hertz(stream.rate), saved or {}
-        buffer = StreamBuffer(len(stream.channels), round(seconds(stream.hold) * rate))
+    def __init__(
+        self,
+        grid: Grid,
+        row: int,
+        telemetry: Telemetry,
+        routes: Routes,
+        saved: Mapping[str, Any] | None,
+        arrays: Mapping[str, NDArray[Any]],
+    ) -> None:
+        self.grid, self.row, self.telemetry, self._routes = grid, row, telemetry, routes
+        saved = saved or {}
+        for name, key in (("next", "next"), ("lead", "lead"), ("closed", "closed"), ("arrival", "newest_arrival")):
+            setattr(self, name, saved.get(key, NEVER))
+        self.shift = saved.get("shift", 0)
+        grid.rows.restart[row] = saved.get("restart", False)
+        pending: list[Any] = saved.get("progress", [])
+        keep = grid.rows.pending.shape[1]
+        pending = [*pending[: keep - 1], pending[-1]] if len(pending) > keep else pending
+        grid.rows.pending_n[row] = len(pending)
+        grid.rows.pending[row, : len(pending)] = np.array(pending, np.int64).reshape(-1, 2)
+        self.cuts: deque[tuple[int, int]] = deque((a, b) for a, b in saved.get("cuts", []))
+        self.cut = self.cuts[0][0] if self.cuts else FAR
+        self.quarantined: list[tuple[str, str, int]] = [tuple(q) for q in saved.get("quarantined", [])]
+        lanes = saved.get("lanes", {})
+        self.lanes = {s.name: self._lane(i, s, lanes.get(s.name) or {}, arrays) for i, s in enumerate(grid.streams)}
+
+    def _lane(self, number: int, stream: Stream, saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> _Lane:
+        lane = _Lane(self.grid, self.row, number, judges(stream, saved.get("judge")))
         mine = {k.split("/", 1)[1]: v for k, v in arrays.items() if k.split("/", 1)[0] == stream.name}
         if mine:
-            buffer.load(mine)
-        bound = int(max(seconds(stream.bound), 10 / rate) * NS)
-        lateness = int(seconds(stream.lateness) * NS)
-        place = {c.name: i for i, c in enumerate(stream.channels)}
-        per_hop = int(rate * self.hop)
-        wait = self.memory + -(-max(buffer.hold, int(lateness * rate) // NS) // per_hop)
-        slack = stream.jitter * NS / float(rate) if stream.jitter < 0.5 else math.inf
-        judge = judges(stream, saved.get("judge"))
-        lane = _Lane(stream, rate, per_hop, place, judge, buffer, bound, lateness, wait, rate.denominator * NS, slack)
+            lane.buffer.load(mine)
         lane.newest = saved.get("newest", NEVER)
         if kept := saved.get("suspect"):
             names, times, values, units = kept
@@ -128,47 +182,14 @@ class AssetAligner:
         if not reading.times.size:
             return
         routes, unknown = self._routes.of(reading.channels)
-        one = reading.times.size == 1
         for route in routes:
-            lane = self.lanes[route.stream]
-            if not (one and self._one(lane, route, reading)):
-                units = tuple(reading.units[i] for i in route.at) if reading.units else ()
-                self._runs(lane, Reading(reading.asset, route.names, reading.times, reading.values[route.at], units=units))
+            units = tuple(reading.units[i] for i in route.at) if reading.units else ()
+            part = Reading(reading.asset, route.names, reading.times, reading.values[route.at], units=units)
+            self._runs(self.lanes[route.stream], part)
         for name in unknown:
             self.telemetry.drop(Reason.UNKNOWN_CHANNEL, len(reading.times))
             self.telemetry.strange(f"channel {name}", len(reading.times))
-        arrival = reading.arrival or int(reading.times.max())
-        self.newest_arrival = max(self.newest_arrival, arrival)
-        self._advance(arrival)
-
-    def _one(self, lane: _Lane, route: _Route, reading: Reading) -> bool:
-        """Place a single sample that nothing is wrong with, as ``_runs`` would, in a tenth of the time; False: it is for ``_runs``."""
-        time: int = reading.times.item()
-        if lane.suspect is not None or self.cuts or NEVER in {self.next, lane.newest} or abs(time - lane.newest) > lane.bound:
-            return False
-        top, period = lane.rate.numerator, lane.period
-        whole, rest = divmod(time, period)
-        index = whole * top + (rest * top + period // 2) // period
-        whole, rest = divmod(index, top)
-        off = abs(whole * period + (rest * period + top // 2) // top - time) > lane.slack
-        late = index // lane.per_hop - self.shift > max(self.lead, self.next, self.closed) + 1 + lane.wait
-        if off or late:
-            return False
-        values: list[float] = []
-        for at, to in zip(route.at, route.to, strict=True):
-            value, judge = reading.values.item(at, 0), lane.judge[to]
-            if judge.bad or judge.quarantined or not (judge.low <= value <= judge.high and math.isfinite(value)):
-                return False
-            if reading.units and reading.units[at] not in {"", judge.unit}:
-                return False
-            values.append(value)
-        inner = index - self.shift * lane.per_hop
-        if not lane.buffer.put_one(route.to, inner, values, self._floor(lane)):
-            return False
-        self.telemetry.samples += len(values)
-        lane.newest = max(lane.newest, time)
-        self.lead = max(self.lead, (inner + 1) // lane.per_hop)
-        return True
+        advance(self.grid.rows, self.grid.lanes, self.row, reading.arrival or int(reading.times.max()))
 
     def _runs(self, lane: _Lane, reading: Reading) -> None:
         """Split where the clock leaps ahead by more than the bound. One sample that nothing follows is a bad clock; two are a gap."""
@@ -225,7 +246,7 @@ class AssetAligner:
             given = channels, inner[known], values[:, lo:hi][:, known], ok[:, lo:hi][:, known]
             for reason, n in lane.buffer.put(*given, self._floor(lane)).items():
                 self.telemetry.drop(reason, n)
-            if (top := max(lane.buffer.top)) > NEVER:
+            if (top := lane.buffer.top) > NEVER:
                 self.lead = max(self.lead, top // lane.per_hop)
 
     def _floor(self, lane: _Lane) -> int:
@@ -239,6 +260,7 @@ class AssetAligner:
             values[i], ok[i], began = lane.judge[int(c)].judge(reading.values[i], unit, self.telemetry)
             if began >= 0:
                 self.quarantined.append((lane.stream.name, reading.channels[i], int(reading.times[began])))
+        lane.judged(channels)
         return values, ok
 
     def _make_room(self, hop: int, wait: int) -> None:
@@ -255,6 +277,7 @@ class AssetAligner:
         skip = hop - self.shift - sum(n for _, n in self.cuts) - at
         if skip > 0:
             self.cuts.append((at, skip))
+            self.cut = self.cuts[0][0]
             self.closed = at
 
     def _skipped(self, index: Int, hops: Int, per_hop: int) -> tuple[Int, Bool]:
@@ -268,14 +291,6 @@ class AssetAligner:
             total += skip
         return index - shift * per_hop, known
 
-    def _advance(self, arrival: int) -> None:
-        if not self.progress or self.lead > self.progress[-1][1]:
-            self.progress.append((arrival, self.lead))
-        complete = min(top // lane.per_hop if (top := min(lane.buffer.top)) > NEVER else NEVER for lane in self._waited)
-        while self.progress and self.progress[0][0] + self.lateness <= self.newest_arrival:
-            self.closed = max(self.closed, self.progress.popleft()[1])
-        self.closed = max(self.closed, complete)
-
     def finish(self, drain: int) -> None:
         """Nothing more comes: close all that has arrived, a last partial hop included, and then ``drain`` masked hops."""
         for lane in self.lanes.values():
@@ -284,30 +299,16 @@ class AssetAligner:
                 lane.suspect = None
         if self.next == NEVER:
             return
-        ends = [-(-top // lane.per_hop) for lane in self.lanes.values() if (top := max(lane.buffer.top)) > NEVER]
+        ends = [-(-top // lane.per_hop) for lane in self.lanes.values() if (top := lane.buffer.top) > NEVER]
         self.closed = max([self.closed, self.next, *ends]) + drain
 
-    @property
-    def ready(self) -> int:
-        """Hops that can be cut in one go."""
-        if self.next == NEVER:
-            return 0
-        end = min(self.closed, self.cuts[0][0]) if self.cuts else self.closed
-        return max(0, end - self.next)
-
-    def take(self, hops: int, into: Mapping[str, tuple[Float, Bool]]) -> tuple[int, bool]:
-        """Cut hops into ``(values, valid)`` by stream; return the index of the first, and whether the row begins anew with it."""
-        first, restart = self.next + self.shift, self.restart
-        self.restart = False
-        for name, (values, valid) in into.items():
-            self.lanes[name].buffer.take(values, valid)
-        self.next += hops
-        if self.cuts and self.next == self.cuts[0][0]:
-            self.shift += self.cuts.popleft()[1]
-            self.restart = True
-            for lane in self.lanes.values():
-                lane.buffer.last_index[:] = NEVER
-        return first, restart
+    def begin_anew(self) -> None:
+        """Skip what the gap skips: the next hop is to be cut with the row begun anew."""
+        self.shift += self.cuts.popleft()[1]
+        self.cut = self.cuts[0][0] if self.cuts else FAR
+        self.grid.rows.restart[self.row] = True
+        for lane in self.lanes.values():
+            lane.buffer.begin_anew()
 
     def document(self) -> dict[str, Any]:
         """Return what a snapshot keeps beside the arrays."""
@@ -316,8 +317,9 @@ class AssetAligner:
             held = lane.suspect
             kept = held and [list(held.channels), held.times.tolist(), held.values.tolist(), list(held.units)]
             lanes[name] = {"newest": lane.newest, "judge": [j.document() for j in lane.judge], "suspect": kept}
+        g, row = self.grid.rows, self.row
         return {
-            "next": self.next, "lead": self.lead, "closed": self.closed, "newest_arrival": self.newest_arrival, "restart": self.restart,
-            "shift": self.shift, "progress": list(self.progress), "cuts": list(self.cuts), "lanes": lanes,
+            "next": self.next, "lead": self.lead, "closed": self.closed, "newest_arrival": self.arrival, "restart": bool(g.restart[row]),
+            "shift": self.shift, "progress": g.pending[row, : g.pending_n[row]].tolist(), "cuts": list(self.cuts), "lanes": lanes,
             "quarantined": list(self.quarantined),
         }  # fmt: skip

@@ -6,28 +6,36 @@ from typing import Any
 
 import numpy as np
 
+from twin_engine.grid import Grid
+from twin_engine.kernels.grid import NEVER
 from twin_engine.ports import Bool, Float, Int
 from twin_engine.records import Reason
 
-NEVER = -(2**62)
-
 
 class StreamBuffer:
-    """A window of the epoch's grid: cells are filled once, in any order, and taken from the front.
+    """A window of the epoch's grid, in the arrays of a ``Grid``: cells are filled once, in any order, and cut off at the front.
 
     base: index of the first cell. filled: something arrived for the cell; valid: and it can be used. top: for each channel, one past the
-    newest index filled. hold: samples for which the last valid value stays true on cells that nothing filled.
+    newest index filled.
     """
 
-    def __init__(self, channels: int, hold: int) -> None:
-        self.base = NEVER
-        self.hold = hold
-        self.values: Float = np.zeros((channels, 0))
-        self.filled: Bool = np.zeros((channels, 0), bool)
-        self.valid: Bool = np.zeros((channels, 0), bool)
-        self.top: list[int] = [NEVER] * channels
-        self.last: Float = np.zeros(channels)  # newest valid value that was taken, and its index, for hold
-        self.last_index: Int = np.full(channels, NEVER)
+    def __init__(self, grid: Grid, row: int, lane: int) -> None:
+        self._grid, self._row, self._lane = grid, row, lane
+        self._channels = slice(*grid.lanes.first[lane : lane + 2].tolist())
+
+    @property
+    def base(self) -> int:
+        """Index of the first cell."""
+        return self._grid.rows.base.item(self._row, self._lane)
+
+    @base.setter
+    def base(self, index: int) -> None:
+        self._grid.rows.base[self._row, self._lane] = index
+
+    @property
+    def top(self) -> int:
+        """One past the newest index filled, of any channel."""
+        return int(self._grid.rows.top[self._row, self._channels].max())
 
     def put(self, channels: Int, index: Int, values: Float, ok: Bool, floor: int) -> dict[Reason, int]:
         """Fill cells: ``values``, ``ok`` are ``(channel, sample)``, ``index`` ``(sample,)``. Return the samples dropped, by reason.
@@ -44,33 +52,18 @@ class StreamBuffer:
         if index.size > 1 and (np.diff(index) <= 0).any():
             index, values, ok = self._first_kept(index, values, ok, dropped)
         self._grow(int(index[-1]) + 1)
+        known, filled, valid = self._grid.cells(self._row, self._lane)
         at = (channels[:, None], (index - self.base)[None, :])
-        there = self.filled[at]
+        there = filled[at]
         if there.any():
-            same = (values == self.values[at]) | (~ok & ~self.valid[at])
+            same = (values == known[at]) | (~ok & ~valid[at])
             _add(dropped, Reason.DUPLICATE, int((there & same).sum()))
             _add(dropped, Reason.CONFLICT, int((there & ~same).sum()))
-            values, ok = np.where(there, self.values[at], values), np.where(there, self.valid[at], ok)
-        self.values[at], self.valid[at], self.filled[at] = values, ok, True
-        places: list[int] = channels.tolist()
-        for c in places:
-            self.top[c] = max(self.top[c], int(index[-1]) + 1)
+            values, ok = np.where(there, known[at], values), np.where(there, valid[at], ok)
+        known[at], valid[at], filled[at] = values, ok, True
+        top = self._grid.rows.top[self._row, self._channels]
+        top[channels] = np.maximum(top[channels], int(index[-1]) + 1)
         return dropped
-
-    def put_one(self, channels: list[int], index: int, values: list[float], floor: int) -> bool:
-        """Fill one usable cell of each channel, as ``put`` does; return whether all could be: none is filled where one is not free."""
-        cell = index - self.base
-        if cell < 0 or index < floor:
-            return False
-        if cell >= self.values.shape[1]:
-            self._grow(index + 1)
-        elif self.filled.item(channels[0], cell) or (len(channels) > 1 and any(self.filled.item(c, cell) for c in channels)):
-            return False
-        for c, value in zip(channels, values, strict=True):
-            self.values[c, cell], self.valid[c, cell], self.filled[c, cell] = value, True, True
-            if index >= self.top[c]:
-                self.top[c] = index + 1
-        return True
 
     def _first_kept(self, index: Int, values: Float, ok: Bool, dropped: dict[Reason, int]) -> tuple[Int, Float, Bool]:
         unique, first, inverse = np.unique(index, return_index=True, return_inverse=True)
@@ -82,66 +75,44 @@ class StreamBuffer:
         return unique, values[:, first], ok[:, first]
 
     def _grow(self, end: int) -> None:
-        need, has = end - self.base, self.values.shape[1]
+        need, has = end - self.base, int(self._grid.rows.size[self._row, self._lane])
         if need > has:
-            size = max(need, 2 * has)
-            self.values, self.filled, self.valid = (_wider(array, size) for array in (self.values, self.filled, self.valid))
+            self._grid.resize(self._row, self._lane, max(need, 2 * has))
 
-    def take(self, values: Float, valid: Bool) -> None:
-        """Take the first cells, as many as there are in ``values`` and ``valid``, both ``(channel, n)``, which are written."""
-        n = values.shape[1]
-        self._grow(self.base + n)
-        if self.hold:
-            values[:], valid[:] = self._held(self.values[:, :n], self.valid[:, :n], self.filled[:, :n])
-        else:
-            values[:], valid[:] = self.values[:, :n], self.valid[:, :n]
-        self.base += n
-        keep, has = self._content(), self.values.shape[1]
-        if has > 4 * max(keep, n):  # what a backlog needed is given back
-            self.values = self.values[:, n : n + keep].copy()
-            self.filled, self.valid = self.filled[:, n : n + keep].copy(), self.valid[:, n : n + keep].copy()
-            return
-        for array in (self.values, self.filled, self.valid):
-            if keep:
-                array[:, :keep] = array[:, n : n + keep]
-            array[:, keep : min(has, n + keep)] = 0
-
-    def _content(self) -> int:
-        """Cells from the first to the last that something filled."""
-        return max(0, max(self.top) - self.base)
-
-    def _held(self, values: Float, valid: Bool, filled: Bool) -> tuple[Float, Bool]:
-        index: Int = np.arange(self.base, self.base + values.shape[1], dtype=np.int64)
-        source: Int = np.where(valid, index, np.int64(NEVER))
-        source[:, 0] = np.maximum(source[:, 0], self.last_index)
-        source = np.maximum.accumulate(source, axis=1)
-        inside = np.clip(source - self.base, 0, None)
-        carried = np.where(source >= self.base, np.take_along_axis(values, inside, axis=1), self.last[:, None])
-        good: Bool = valid | (~filled & (index - source <= self.hold))
-        self.last, self.last_index = carried[:, -1].copy(), source[:, -1].copy()
-        return np.where(valid, values, carried), good
+    def begin_anew(self) -> None:
+        """Hold no value from before."""
+        self._grid.rows.last_index[self._row, self._channels] = NEVER
 
     def arrays(self) -> dict[str, Any]:
         """Return what a snapshot keeps: it says nothing of how the cells came to be filled."""
-        cells = self._content()
+        g, row = self._grid.rows, self._row
+        n = max(0, self.top - self.base)
+        values, filled, valid = (array[:, :n] for array in self._grid.cells(row, self._lane))
         return {
-            "base": np.array([self.base], np.int64), "values": self.values[:, :cells], "filled": self.filled[:, :cells],
-            "valid": self.valid[:, :cells], "top": np.array(self.top, np.int64), "last": self.last, "last_index": self.last_index,
+            "base": np.array([self.base], np.int64), "values": values, "filled": filled, "valid": valid, "top": g.top[row, self._channels],
+            "last": g.last[row, self._channels], "last_index": g.last_index[row, self._channels],
         }  # fmt: skip
 
     def load(self, arrays: dict[str, Any]) -> None:
         """Set all from what a snapshot kept."""
+        g, row = self._grid.rows, self._row
         self.base = int(arrays["base"][0])
-        self.top = arrays["top"].tolist()
-        for name in ("values", "filled", "valid", "last", "last_index"):
-            setattr(self, name, arrays[name].copy())
+        for array, name in ((g.top, "top"), (g.last, "last"), (g.last_index, "last_index")):
+            array[row, self._channels] = arrays[name]
+        n = arrays["values"].shape[1]
+        if n > g.size[row, self._lane]:
+            self._grid.resize(row, self._lane, n)
+        for array, name in zip(self._grid.cells(row, self._lane), ("values", "filled", "valid"), strict=True):
+            array[:, :n] = arrays[name]
 
 
-def _wider(array: Any, size: int) -> Any:
-    """Return an array with zeros behind, as many as make it ``size`` wide."""
-    wider = np.zeros((array.shape[0], size), array.dtype)
-    wider[:, : array.shape[1]] = array
-    return wider
+def no_arrays(channels: int) -> dict[str, Any]:
+    """Return what ``arrays`` gives where nothing has come."""
+    none = np.zeros((channels, 0))
+    return {
+        "base": np.array([NEVER], np.int64), "values": none, "filled": none.astype(bool), "valid": none.astype(bool),
+        "top": np.full(channels, NEVER), "last": np.zeros(channels), "last_index": np.full(channels, NEVER),
+    }  # fmt: skip
 
 
 def _add(counts: dict[Reason, int], reason: Reason, n: int) -> None:

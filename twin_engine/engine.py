@@ -17,7 +17,7 @@ from twin_engine.errors import InputError, SnapshotError
 from twin_engine.fleet import Fleet
 from twin_engine.graph import Graph, bind, resolve
 from twin_engine.ports import Block, Frame, Marks, MarksSpec
-from twin_engine.records import Event, Position, Reading, Update
+from twin_engine.records import Event, Position, Reading, Singles, Update
 from twin_engine.snapshot import Snapshot
 from twin_engine.telemetry import Telemetry
 from twin_engine.twin import Twin
@@ -61,11 +61,11 @@ class Engine:
         """Take a reading and yield what it completes."""
         return self.put_all((reading,))
 
-    def put_all(self, readings: Iterable[Reading]) -> Iterator[Update]:
+    def put_all(self, readings: Sequence[Reading | Singles]) -> Iterator[Update]:
         """Take readings and yield what they complete: the same as one by one, in fewer steps. Run it to its end."""
-        for reading in readings:
-            self._arrival = max(self._arrival, reading.arrival)
-            self.aligner.put(reading)
+        for item in readings:
+            self._arrival = max(self._arrival, item.arrival if isinstance(item, Reading) else int(item.arrivals.max()))
+        self.aligner.put_all(readings)
         for frame in self.aligner.frames():
             yield self._step(frame)
 

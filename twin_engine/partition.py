@@ -10,7 +10,7 @@ import msgspec
 
 from twin_engine.engine import Engine
 from twin_engine.errors import InputError, SnapshotError
-from twin_engine.records import COMMAND, SUBJECT, Codec, Command, Reading, Reason, Record, Reject, Update
+from twin_engine.records import COMMAND, SUBJECT, Codec, Command, Reason, Record, Reject, Update
 from twin_engine.regroup import commanded
 from twin_engine.snapshot import Snapshot, pack
 from twin_engine.twin import Twin
@@ -58,29 +58,37 @@ class Partition:
 
     def take(self, records: Sequence[Record]) -> Taken:
         """Take records in the order of their positions (offsets); those below its own are skipped."""
-        taken = Taken()
-        readings: list[Reading] = []
+        taken, begin = Taken(), self.offset
+        if records and records[0].position < begin:
+            records = [record for record in records if record.position >= begin]
+        run: list[Record] = []
         for record in records:
-            if record.position < self.offset:
-                continue
-            self.offset = record.position + 1
-            taken.records += 1
-            if COMMAND in record.headers:
-                taken.updates += self.engine.put_all(readings)  # what came before it is under the old order
-                readings = []
-                items = self._command(record)
+            if record.headers and COMMAND in record.headers:
+                self._read(run, taken)  # what came before it is under the old order
+                run = []
+                taken.rejects += self._rejected([(record, reject) for reject in self._command(record)])
             else:
-                items = self.codec.decode(record)
-            for item in items:
-                if isinstance(item, Reject):
-                    asset = item.asset or ("" if SUBJECT in record.headers else record.subject)
-                    taken.rejects.append(replace(item, asset=asset, headers=record.headers))  # with these it can be sent again
-                    self.engine.telemetry.rejects[item.reason] += 1
-                else:
-                    readings.append(item)
-                    taken.samples += item.values.size
-        taken.updates += self.engine.put_all(readings)
+                run.append(record)
+        self._read(run, taken)
+        if records:
+            self.offset = records[-1].position + 1
+            taken.records = len(records)
         return taken
+
+    def _read(self, records: Sequence[Record], taken: Taken) -> None:
+        readings, rejects = self.codec.decode_all(records)
+        taken.samples += sum(reading.values.size for reading in readings)
+        taken.rejects += self._rejected(rejects)
+        taken.updates += self.engine.put_all(readings)
+
+    def _rejected(self, rejects: Sequence[tuple[Record, Reject]]) -> list[Reject]:
+        """Count rejects, and give them what it takes to send them again."""
+        for _, reject in rejects:
+            self.engine.telemetry.rejects[reject.reason] += 1
+        return [
+            replace(reject, asset=reject.asset or ("" if SUBJECT in record.headers else record.subject), headers=record.headers)
+            for record, reject in rejects
+        ]
 
     def _command(self, record: Record) -> Sequence[Reject]:
         """Do what a command says; one that makes no sense is a reject."""

@@ -72,6 +72,25 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Singles:
+    """Readings of one sample of one channel each, in their order: what a batch of small messages says, without an object for each.
+
+    assets, times (int64, ns UTC), values (float64), arrivals (int64, ns UTC): n of each. channels: n names, or one where it is the same.
+    """
+
+    assets: Sequence[str]
+    channels: Sequence[str]
+    times: Int
+    values: Float
+    arrivals: Int
+
+    def reading(self, i: int) -> Reading:
+        """Return the i-th."""
+        channel = self.channels[i if len(self.channels) > 1 else 0]
+        return Reading(self.assets[i], (channel,), self.times[i : i + 1], self.values[None, i : i + 1], arrival=int(self.arrivals[i]))
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A bad input as a value: goes to the dead letter with its bytes."""
 
@@ -117,6 +136,10 @@ class Codec(Protocol):
 
     def encode(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
         """Return a reading as messages, each with its subject."""
+        ...
+
+    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
+        """Return what ``decode`` says of records: what can be read in order, and each reject with its record."""
         ...
 
     @property

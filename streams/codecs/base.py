@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from streams.gather import Gatherer
-from twin_engine.records import Reading, Reason, Record, Reject
+from twin_engine.records import Reading, Reason, Record, Reject, Singles
 
 LIMIT = 1 << 20  # bytes of a message, as it came and unpacked
 MOST = 100_000  # metrics, records or lines of a message
@@ -66,6 +66,7 @@ class Guard:
     def __init__(self, form: Format, remembering: Remembering | None = None) -> None:
         self._form, self._remembering = form, remembering
         self._read = form.read  # a look-up less for each message
+        self._read_all: Any = getattr(form, "read_all", None)  # a format may have a short way for many messages
 
     def decode(self, record: Record) -> Sequence[Reading | Reject]:
         """Return what a record says: its readings in order, then its rejects, at most one for each reason."""
@@ -78,6 +79,20 @@ class Guard:
             return [refusal(record, error.reason, str(error))]
         except Exception as error:  # noqa: BLE001 - see the class
             return [refusal(record, Reason.MALFORMED, f"unexpected {type(error).__name__}: {error}")]
+
+    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
+        """Return what records say: what can be read in order, and each reject with its record."""
+        if self._read_all is not None:
+            return self._read_all(records, self.decode)
+        found: list[Reading | Singles] = []
+        rejects: list[tuple[Record, Reject]] = []
+        for record in records:
+            for item in self.decode(record):
+                if isinstance(item, Reject):
+                    rejects.append((record, item))
+                else:
+                    found.append(item)
+        return found, rejects
 
     def encode(self, reading: Reading) -> Sequence[tuple[str, bytes]]:
         """Return a reading as messages of at most LIMIT bytes, each with its subject. Raises InputError for names it cannot hold."""

@@ -8,25 +8,59 @@ arrays of one length. null is a missing sample; a text among other fields is no 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from streams.codecs.base import Faults, RefusedError, Samples, few, named, pieces, refusal, single, utf8
-from streams.codecs.pattern import Pattern, Topics
+from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
 from twin_engine.ports import Float, Int
-from twin_engine.records import Reading, Reason, Record, Reject
+from twin_engine.records import Reading, Reason, Record, Reject, Singles
 
 OPTIONS = ("unit", "time", "value", "asset")
 _WIDTH = 40  # bytes of a number or a time with its comma
 _TIMELESS = "no time, neither in the message nor of its arrival"
 _NUMBERS = {int, float, bool, type(None)}
+_TIMES = {int, float}
+_NOWHERE: Place = ("", ())
 _number = msgspec.json.Decoder(float).decode
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Plain:
+    """Plain messages that are read together."""
+
+    def __init__(self, times: Times, channel: str) -> None:
+        self._to_ns, self._channel = times, channel
+        self._clear()
+
+    def _clear(self) -> None:
+        self._assets: list[str] = []
+        self._channels: list[str] = []
+        self._times: list[float] = []
+        self._values: list[float] = []
+        self._arrivals: list[int] = []
+
+    def add(self, asset: str, channels: tuple[str, ...], sample: Any, arrival: int) -> None:
+        """Take one."""
+        self._assets.append(asset)
+        self._times.append(sample.ts)
+        self._values.append(sample.value)
+        self._arrivals.append(arrival)
+        if channels:
+            self._channels.append(channels[0])
+
+    def into(self, found: list[Reading | Singles]) -> None:
+        """Add what they say, and begin again."""
+        if self._assets:
+            times, arrivals = self._to_ns.many(self._times), np.array(self._arrivals, np.int64)
+            np.copyto(arrivals, times, where=arrivals == 0)
+            found.append(Singles(self._assets, self._channels or [self._channel], times, np.array(self._values), arrivals))
+            self._clear()
 
 
 class Json:
@@ -74,6 +108,34 @@ class Json:
         if ns <= 0:
             return [refusal(record, Reason.MALFORMED, _TIMELESS)]
         return single(asset or named("", "asset"), channels, ns, value, unit, record)
+
+    def read_all(
+        self, records: Sequence[Record], decode: Callable[[Record], Sequence[Reading | Reject]]
+    ) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
+        """Return what ``decode`` says of records; plain messages, a value and a time as a number, are read together."""
+        found: list[Reading | Singles] = []
+        rejects: list[tuple[Record, Reject]] = []
+        plain = _Plain(self._times, self._value)
+        place, lone, several, (first, last) = self._topics.known.get, self._decode_lone, self._decode, self._times.plain
+        for record in records:
+            raw, (asset, channels) = record.raw, place(record.subject, _NOWHERE)
+            if asset and raw[:1] == b"{" and raw.isascii():
+                try:
+                    sample: Any = several(raw) if channels else lone(raw)
+                except _BAD:
+                    pass
+                else:
+                    if type(sample.ts) in _TIMES and first < sample.ts < last and not (channels and sample.unit):
+                        plain.add(asset, channels, sample, record.arrival)
+                        continue
+            for item in decode(record):
+                if isinstance(item, Reject):
+                    rejects.append((record, item))
+                else:
+                    plain.into(found)
+                    found.append(item)
+        plain.into(found)
+        return found, rejects
 
     def _series(self, raw: bytes, record: Record, asset: str, channels: tuple[str, ...]) -> Sequence[Reading]:
         """Return an array of samples of one channel and unit by the short way, or nothing where one of them is not as it should be."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.times import DIGITS, check_unit, from_gps
-from twin_engine.clock import gps_to_ns, iso, parse_iso
+from twin_engine.clock import GPS_EPOCH, gps_to_ns, iso, parse_iso
 from twin_engine.errors import InputError
 from twin_engine.ports import Int
 
@@ -47,6 +47,8 @@ class Times:
         self.unit = check_unit(unit, place)
         self._digits = DIGITS.get(unit, -1)
         self._scale = 10 ** max(self._digits, 0)
+        latest = END - GPS_EPOCH * 10**9 if unit == "gps" else END
+        self.plain = (0, latest // self._scale if self._digits >= 0 else 0)  # a number between the two is a time for sure
 
     def one(self, value: object) -> int:
         """Return ns UTC of a number or text; raises ValueError."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 
 from streams.codecs import open_codec
 from tests.streams.codecs.helpers import NOW, decoded, reason, samples
-from twin_engine.records import Reading, Reason, Reject
+from twin_engine.records import Codec, Reading, Reason, Record, Reject
 
 S = 10**9
 TOPIC = open_codec("json", "plant/{asset}/{channel}")
@@ -112,3 +114,25 @@ def test_a_bad_channel_leaves_the_others() -> None:
     assert isinstance(first, Reading)
     assert np.array_equal(first.values, [[1.0]])
     assert isinstance(fault, Reject)
+
+
+RAWS = [
+    b'{"ts":1700000000.5,"value":1}', b'{"ts":1700000001,"value":-2.5e3}', b'{"ts":1700000000,"value":1,"unit":"V"}', b'{"value":3}',
+    b"7", b'{"ts":-1,"value":1}', b'{"ts":0,"value":1}', b'{"ts":1e30,"value":1}', b'{"ts":"2023-11-14T22:13:20Z","value":1}',
+    b'{"ts":1,"value":null}', b'{"ts":1,"value":"x"}', b"{", b"", b'{"ts":1,"value":2}{', b'[{"ts":1,"value":2},{"ts":2,"value":3}]',
+    '{"ts":1,"value":2,"unit":"°C"}'.encode(), b'{"ts":1,"value":NaN}', b'{"ts":1,"value":1e400}', b'{"ts":true,"value":1}',
+    b'{"ts":1700000000,"value":1,"p":2}', b"\xff{}", gzip.compress(b'{"ts":1,"value":2}'), b'{"ts":7258118399.5,"value":1}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "subject"), [(TOPIC, "plant/a/x"), (WIDE, "plant/a"), (BARE, "any")])
+@pytest.mark.parametrize("seed", range(5))
+def test_many_at_once_say_what_each_says(codec: Codec, subject: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    records = [Record(RAWS[i], subject, "src", n, NOW + n) for n, i in enumerate(rng.integers(0, len(RAWS) if seed else 2, 200))]
+    items, rejects = codec.decode_all(records)
+    flat = [r for item in items for r in ([item] if isinstance(item, Reading) else [item.reading(i) for i in range(len(item.times))])]
+    each = [(record, item) for record in records for item in codec.decode(record)]
+    assert [samples([r]) for r in flat] == [samples([item]) for _, item in each if isinstance(item, Reading)]
+    assert [r.arrival for r in flat] == [item.arrival for _, item in each if isinstance(item, Reading)]
+    assert rejects == [(record, item) for record, item in each if isinstance(item, Reject)]

@@ -1,0 +1,203 @@
+"""Single samples put on the grid of their asset, and hops cut off it, for any number of assets in one call.
+
+The state of all assets is in arrays, a row an asset (``twin_engine.grid`` makes them). What a sample may need beyond the common case is
+done elsewhere: ``place`` stops at it and says where.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twin_engine.kernels._jit import kernel
+from twin_engine.ports import Bool, Float, Int
+
+NEVER = -(2**62)
+FAR = 2**62
+
+
+class Lanes(NamedTuple):
+    """The streams of a twin, all int64 ``(stream,)`` unless said.
+
+    rate: numerator of the sample rate; period: ns in which so many samples fit. per_hop: samples. bound: ns that the clock may leap. wait:
+    hops without samples that are no gap yet. slack: float, ns that a sample may lie off the grid. hold: samples for which a value stays
+    true. waited: bool, hops wait for it. first: its first channel, ``(stream + 1,)``. low, high: float ``(channel,)``, the range. lateness:
+    ns, ``(1,)``.
+    """
+
+    rate: Int
+    period: Int
+    per_hop: Int
+    bound: Int
+    wait: Int
+    slack: Float
+    hold: Int
+    waited: Bool
+    first: Int
+    low: Float
+    high: Float
+    lateness: Int
+
+
+class Rows(NamedTuple):
+    """All assets: int64 ``(row,)``, ``(row, stream)`` (newest to size) or ``(row, channel)`` (top, last_index) unless said.
+
+    Hops are counted without what long gaps skip: next: the first that is not cut; lead: one past the newest with a sample; closed: one
+    past the last that waits for nothing more; shift: those skipped so far; cut: where the next skip will be. restart: bool. arrival:
+    newest. pending: ``(row, entry, 2)``, arrivals and the lead they first reached, ``pending_n`` of them. newest: time. held: bool, one
+    sample is kept back. base: index of the first cell; offset, size: where the cells are, and how many for each channel. top: one past the
+    newest index filled. plain: bool, nothing is held against the channel. last, last_index: newest valid value that was cut off. values
+    float, filled, valid bool: the cells of all, by offset.
+    """
+
+    next: Int
+    lead: Int
+    closed: Int
+    shift: Int
+    cut: Int
+    restart: Bool
+    arrival: Int
+    pending: Int
+    pending_n: Int
+    newest: Int
+    held: Bool
+    base: Int
+    offset: Int
+    size: Int
+    top: Int
+    plain: Bool
+    last: Float
+    last_index: Int
+    values: Float
+    filled: Bool
+    valid: Bool
+
+
+@kernel
+def place(g: Any, k: Any, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int, i: int) -> Any:
+    """Put samples on the grid from the i-th on; return the first that is not a common case (or how many there are) and the values put.
+
+    Sample i is of ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel of the
+    twin, which ``channels`` names.
+    """
+    put = 0
+    while i < len(rows):
+        row, lane, lo, hi = rows[i], lanes[i], ends[i], ends[i + 1]
+        if row < 0 or lane < 0:
+            break
+        cell = _cell(g, k, row, lane, times[i])
+        if cell < 0:
+            break
+        first, size, offset, free = k.first[lane], g.size[row, lane], g.offset[row, lane], True
+        for j in range(lo, hi):
+            c, x = channels[j], values[j]
+            free &= g.plain[row, c] and k.low[c] <= x and x <= k.high[c] and math.isfinite(x)
+            free &= not g.filled[offset + (c - first) * size + cell]
+        if not free:
+            break
+        index = g.base[row, lane] + cell
+        for j in range(lo, hi):
+            c = channels[j]
+            at = offset + (c - first) * size + cell
+            g.values[at], g.valid[at], g.filled[at] = values[j], True, True
+            g.top[row, c] = max(g.top[row, c], index + 1)
+        put += hi - lo
+        g.newest[row, lane] = max(g.newest[row, lane], times[i])
+        g.lead[row] = max(g.lead[row], (index + 1) // k.per_hop[lane])
+        advance(g, k, row, arrivals[i])
+        i += 1
+    return i, put
+
+
+@kernel
+def _cell(g: Any, k: Any, row: int, lane: int, time: int) -> int:
+    """Return the cell of a sample that comes when and where it should, else -1."""
+    if g.cut[row] != FAR or g.held[row, lane] or g.next[row] == NEVER or g.newest[row, lane] == NEVER:
+        return -1
+    if abs(time - g.newest[row, lane]) > k.bound[lane]:
+        return -1
+    rate, period, per_hop = k.rate[lane], k.period[lane], k.per_hop[lane]
+    whole = time // period
+    index = whole * rate + ((time - whole * period) * rate + period // 2) // period
+    whole = index // rate
+    on_grid = whole * period + ((index - whole * rate) * period + rate // 2) // rate
+    ahead = index // per_hop - g.shift[row] - max(g.lead[row], g.next[row], g.closed[row]) - 1
+    if abs(on_grid - time) > k.slack[lane] or ahead > k.wait[lane]:
+        return -1
+    inner = index - g.shift[row] * per_hop
+    cell = inner - g.base[row, lane]
+    if cell >= g.size[row, lane] or (g.closed[row] > NEVER and inner < g.closed[row] * per_hop):
+        return -1
+    return cell
+
+
+@kernel
+def advance(g: Any, k: Any, row: int, arrival: int) -> None:
+    """Close the hops of a row that every stream has filled, or that were reached the lateness before its newest arrival.
+
+    Where more arrivals are pending than fit (they came faster than the hops they fill), the newest stands for those before it.
+    """
+    g.arrival[row] = max(g.arrival[row], arrival)
+    complete = FAR
+    for lane in range(len(k.waited)):
+        if k.waited[lane]:
+            for c in range(k.first[lane], k.first[lane + 1]):
+                top = g.top[row, c]
+                complete = min(complete, top // k.per_hop[lane] if top > NEVER else NEVER)
+    closed, n, lead, pending = max(g.closed[row], complete), g.pending_n[row], g.lead[row], g.pending[row]
+    if lead > closed and (n == 0 or lead > pending[n - 1, 1]):
+        n = min(n + 1, len(pending))
+        pending[n - 1] = arrival, lead
+    gone = 0
+    while gone < n and pending[gone, 0] + k.lateness[0] <= g.arrival[row]:
+        closed = max(closed, pending[gone, 1])
+        gone += 1
+    while gone < n and pending[gone, 1] <= closed:
+        gone += 1
+    for i in range(gone, n):
+        pending[i - gone] = pending[i]
+    g.pending_n[row], g.closed[row] = n - gone, closed
+
+
+@kernel
+def cut(g: Any, k: Any, lane: int, rows: Int, values: Float, valid: Bool) -> None:
+    """Cut the first cells of a stream off, as many as there are in ``values`` and ``valid``, ``(row, channel, sample)``."""
+    first, n = k.first[lane], values.shape[2]
+    for i in range(len(rows)):
+        row = rows[i]
+        size, base = g.size[row, lane], g.base[row, lane]
+        top = g.top[row, first]
+        for c in range(first, k.first[lane + 1]):
+            top = max(top, g.top[row, c])
+        keep = max(0, min(top - base - n, size - n))
+        for c in range(values.shape[1]):
+            at = g.offset[row, lane] + c * size
+            _held(g, k.hold[lane], row, first + c, at, base, values[i, c], valid[i, c], min(n, size))
+            for t in range(at, at + keep):
+                g.values[t], g.filled[t], g.valid[t] = g.values[t + n], g.filled[t + n], g.valid[t + n]
+            g.values[at + keep : at + min(size, n + keep)] = 0.0
+            g.filled[at + keep : at + min(size, n + keep)] = False
+            g.valid[at + keep : at + min(size, n + keep)] = False
+        g.base[row, lane] = base + n
+
+
+@kernel
+def _held(g: Any, hold: int, row: int, c: int, at: int, base: int, values: Float, valid: Bool, there: int) -> None:
+    """Copy the cells of a channel; one that nothing filled has the last valid value, valid itself for ``hold`` samples."""
+    for t in range(len(values)):
+        filled = t < there and g.filled[at + t]
+        good = t < there and g.valid[at + t]
+        x = g.values[at + t] if t < there else 0.0
+        if hold > 0:
+            if good:
+                g.last[row, c], g.last_index[row, c] = x, base + t
+            else:
+                x, good = g.last[row, c], not filled and base + t - g.last_index[row, c] <= hold
+        values[t], valid[t] = x, good
+
+
+def no_cells() -> tuple[Float, Bool, Bool]:
+    """Return values, filled and valid of no cells."""
+    return np.zeros(0), np.zeros(0, bool), np.zeros(0, bool)
