@@ -5,6 +5,8 @@ BIN := .venv/bin
 DONE := .venv/.done
 UV := $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt
 SPEC := pyproject.toml constraints.txt
+# Kept bytecode is half of a process's start, and tests start a hundred of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: all demo test lint bench soak services services-stop clean
 
