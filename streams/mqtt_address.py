@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.secret import apart, secret
 from streams.uri import Uri
 
 OPTIONS = ("version", "qos", "ca", "cert", "key", "password_env", "password_file", "token_env", "token_file", "client_id", "keepalive")
@@ -30,17 +31,9 @@ class Broker:
 
     def password(self) -> str | None:
         """Return what goes with the user now (a token may be renewed in its file or variable); raises the address's kind of error."""
-        for kind in ("password", "token"):
-            if name := self.uri.options.get(f"{kind}_file"):
-                try:
-                    return Path(name).expanduser().read_text(encoding="utf-8").strip()
-                except (OSError, UnicodeDecodeError) as error:
-                    mend = f"Check {kind}_file."
-                    raise self.uri.error(self.place, expected=f"a file with the {kind}", found=str(error), mend=mend) from None
-            if name := self.uri.options.get(f"{kind}_env"):
-                if text := os.environ.get(name, ""):
-                    return text
-                raise self.uri.error(self.place, expected=f"the {kind} in ${name}", found="nothing", mend="Set the variable.")
+        found = secret(self.uri, self.place, ("password", "token"))
+        if found is not None:
+            return found
         return (os.environ.get("MQTT_PASSWORD") or None) if self.user else None
 
 
@@ -51,11 +44,7 @@ def parse_broker(uri: Uri, *more: str) -> Broker:
     host, _, port = at.rpartition(":") if ":" in at.rpartition("]")[2] else (at, "", "")
     host = host.strip("[]")
     place = f"{uri.scheme}://{at}/{topic}"
-    if ":" in user or "password" in uri.options or "token" in uri.options:
-        raise uri.error(
-            place, expected="the password apart from the address", found="it in the address",
-            mend="Put it in a variable or a file and name that: password_env=MQTT_PASSWORD or password_file=FILE.",
-        )  # fmt: skip
+    apart(uri, place, user, "MQTT_PASSWORD")
     uri.only(*OPTIONS, *more)
     if not host or not topic or (port and not (port.isdigit() and 0 < int(port) < 1 << 16)):
         mend = "Name the broker and the topic."

@@ -20,6 +20,8 @@ SOURCES = {
     "gwosc": "source_gwosc:open_gwosc",
     "history": "source_history:open_history",
     "host": "host:open_host",
+    "kafka": "kafka.source:open_kafka",
+    "kafkas": "kafka.source:open_kafka",
     "lines": "source_lines:open_lines",
     "mqtt": "source_mqtt:open_mqtt",
     "mqtts": "source_mqtt:open_mqtt",
@@ -40,6 +42,8 @@ FILE_SUFFIXES = {
 SINKS = {
     "influx": "sink_influx:open_influx",
     "jsonl": "sink_jsonl:open_jsonl",
+    "kafka": "kafka.sink:open_kafka_sink",
+    "kafkas": "kafka.sink:open_kafka_sink",
     "mqtt": "sink_mqtt:open_mqtt_sink",
     "mqtts": "sink_mqtt:open_mqtt_sink",
     "parquet": "sink_parquet:open_parquet",

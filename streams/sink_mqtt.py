@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-import numpy as np
+import msgspec
 
 from streams.codecs import open_codec
 from streams.mqtt_address import Broker, parse_broker
 from streams.publisher import Publisher
-from streams.shown import shown_blocks
+from streams.shown import shown_readings, shown_tables
 from streams.uri import Uri
-from twin_engine.clock import NS
+from twin_engine.clock import iso
 from twin_engine.errors import SinkError
-from twin_engine.ports import BlockSpec
-from twin_engine.records import Position, Reading, Update, event_line
+from twin_engine.records import Position, Update, event_line
 
 _LEVEL = re.compile(r"[/+#%\x00]")
 
@@ -25,7 +24,8 @@ def open_mqtt_sink(uri: Uri, show: tuple[str, ...]) -> MqttSink:
     """Open ``mqtt://USER@HOST:1883/PREFIX?outputs=yes``, or ``mqtts:``: topics ``PREFIX/ASSET/STAGE``.
 
     Events are JSON as in a file of events; with ``outputs=yes`` the shown outputs go to ``PREFIX/ASSET/STAGE.PORT``, a JSON of columns
-    as the codec ``json`` reads it. retain: ``yes`` keeps the last of each topic at the broker. For the rest see ``mqtt_address``.
+    as the codec ``json`` reads it (tables as a JSON of columns, times in ISO 8601). retain: ``yes`` keeps the last of each topic at the
+    broker. For the rest see ``mqtt_address``.
     """
     broker = parse_broker(uri, "outputs", "retain")
     if any(c in broker.topic for c in "+#{}"):
@@ -53,18 +53,12 @@ class MqttSink:
             self._publisher.publish(f"{self._prefix}/{topic}", raw, retain=self._retain)
 
     def _messages(self, update: Update) -> Iterator[tuple[str, bytes]]:
-        for key, block in shown_blocks(update, self._show).items():
-            spec = update.specs[key]
-            if not isinstance(spec, BlockSpec):
-                continue
-            values = np.where(block.valid, block.values, np.nan)
-            rows: list[int] = block.rows.tolist()
-            for i, row in enumerate(rows):
-                ticks = int(block.start[i]) + np.arange(values.shape[2])
-                times = np.array([int(tick * NS / spec.rate) for tick in ticks.tolist()], np.int64)
-                reading = Reading(update.assets[row], spec.channels, times, values[i], units=spec.units)
-                for _, raw in self._codec.encode(reading):
-                    yield f"{_level(update.assets[row])}/{_level(key)}", raw
+        for key, reading in shown_readings(update, self._show):
+            for _, raw in self._codec.encode(reading):
+                yield f"{_level(reading.asset)}/{_level(key)}", raw
+        for key, asset, _, columns in shown_tables(update, self._show):
+            said = {name: list(map(iso, c.astype(int).tolist())) if c.dtype.kind == "M" else c.tolist() for name, c in columns.items()}
+            yield f"{_level(asset)}/{_level(key)}", msgspec.json.encode(said)
         for event in update.events:
             yield f"{_level(event.asset)}/{_level(event.stage)}", event_line(event).rstrip(b"\n")
 

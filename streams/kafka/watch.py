@@ -32,8 +32,8 @@ class Watch:
     async def run(self) -> None:
         """Watch until cancelled; raises Stuck, and KafkaFailure where the brokers do not answer at the beginning."""
         client = AIOKafkaConsumer(**self._kafka.options(), enable_auto_commit=False)
-        await client.start()
         try:
+            await client.start()
             while True:
                 await asyncio.sleep(self._patience / 6)
                 offsets = dict(self._offsets())
