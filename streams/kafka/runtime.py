@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from twin_engine.records import SUBJECT, Record
 _MS = 1_000_000  # ns
 _LEAVING = 30.0  # seconds
 _POLL = 20  # ms that a poll waits for the first record
+_PACE = 0.02  # seconds from poll to poll while few records come: a step of a fleet costs much the same for one as for many
 
 
 class Handler(Protocol):
@@ -84,7 +86,7 @@ class AiokafkaRuntime:
         try:
             await self._or_stop(consumer.start())
             while not self._stop.is_set():
-                rebalances = listener.rebalances
+                begin, rebalances = time.monotonic(), listener.rebalances
                 batches = await self._or_stop(consumer.getmany(timeout_ms=_POLL, max_records=self._batch)) or {}
                 async with listener.lock:
                     if listener.rebalances == rebalances:  # else some may lie beyond the snapshot that was restored: they come again
@@ -93,6 +95,8 @@ class AiokafkaRuntime:
                             await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
                     await handler.tick()
                 listener.check()
+                if sum(map(len, batches.values())) < self._batch // 4:
+                    await asyncio.sleep(max(0.0, begin + _PACE - time.monotonic()))
             async with listener.lock:
                 await handler.revoked([p.partition for p in consumer.assignment()])
         finally:

@@ -113,18 +113,21 @@ def place(g: Any, k: Any, rows: Int, lanes: Int, ends: Int, channels: Int, times
 
 @kernel
 def _cell(g: Any, k: Any, row: int, lane: int, time: int) -> int:
-    """Return the cell of a sample that comes when and where it should, else -1."""
-    if g.cut[row] != FAR or g.held[row, lane] or g.next[row] == NEVER or g.newest[row, lane] == NEVER:
-        return -1
-    if abs(time - g.newest[row, lane]) > k.bound[lane]:
+    """Return the cell of a sample that comes when and where it should, else -1. The first of a row says where the row begins."""
+    if g.cut[row] != FAR or g.held[row, lane] or (g.newest[row, lane] > NEVER and abs(time - g.newest[row, lane]) > k.bound[lane]):
         return -1
     rate, period, per_hop = k.rate[lane], k.period[lane], k.per_hop[lane]
     whole = time // period
     index = whole * rate + ((time - whole * period) * rate + period // 2) // period
     whole = index // rate
     on_grid = whole * period + ((index - whole * rate) * period + rate // 2) // rate
-    ahead = index // per_hop - g.shift[row] - max(g.lead[row], g.next[row], g.closed[row]) - 1
-    if abs(on_grid - time) > k.slack[lane] or ahead > k.wait[lane]:
+    if abs(on_grid - time) > k.slack[lane]:
+        return -1
+    if g.next[row] == NEVER:
+        g.next[row] = index // per_hop
+        for other in range(len(k.per_hop)):
+            g.base[row, other] = g.next[row] * k.per_hop[other]
+    if index // per_hop - g.shift[row] - max(g.lead[row], g.next[row], g.closed[row]) - 1 > k.wait[lane]:
         return -1
     inner = index - g.shift[row] * per_hop
     cell = inner - g.base[row, lane]
