@@ -43,12 +43,13 @@ class KafkaSection(_Section):
 
 
 class InputSection(_Section):
-    """What comes in. See ``streams.codecs.open_codec``; the subject of a record is its key."""
+    """What comes in. See ``streams.codecs.open_codec``; the subject of a record is its key. partitioner: of those who produce it."""
 
     topic: str = ""
     codec: str = "arrow"
     pattern: str = "{asset}"
     options: dict[str, str] = Field(default_factory=dict)
+    partitioner: Literal["murmur2", "crc32"] = "murmur2"
     partitions: int = Field(default=0, ge=0, description="create the topic with so many where it is not there (0: do not)")
 
 

@@ -35,8 +35,9 @@ def worker_of(config: Config, twin: Twin, assets: list[str]) -> Worker:
     """Return the worker that a configuration describes."""
     kafka, given, how = config.kafka.cluster(), config.input, config.worker
     settings = WorkerConfig(
-        config.app, given.topic, assets, given.codec, given.pattern, given.options, how.snapshot_every, how.retention, how.replication
-    )
+        config.app, given.topic, assets, given.codec, given.pattern, given.options, how.snapshot_every, how.retention, how.replication,
+        given.partitioner,
+    )  # fmt: skip
 
     def runtime() -> Any:
         if how.runtime == "faust":
@@ -124,7 +125,7 @@ def migrate(path: Path, count: int) -> list[int]:
             found = f"{count} already" if old else "none"
             raise InputError(f"snapshots of {twin.name}", expected="some of fewer partitions", found=found, mend="Nothing is to be done.")
         for name in [name for snapshot in old for name in snapshot.document["assets"]]:
-            groups[partition_of(name, count)].append(name)
+            groups[partition_of(name, count, config.input.partitioner)].append(name)
         dealt = regroup(old, groups)
         offsets = [offset for offset, _ in kept] + [0] * (count - has)
         for number, (snapshot, offset) in enumerate(zip(dealt, offsets, strict=True)):
@@ -147,7 +148,7 @@ def command(path: Path, order: Command) -> list[int]:
 
     async def main() -> list[int]:
         count = await partitions(kafka, topic)
-        places = list(range(count)) if order.asset == "*" else [partition_of(order.asset, count)]
+        places = list(range(count)) if order.asset == "*" else [partition_of(order.asset, count, config.input.partitioner)]
         await send_command(kafka, topic, order, places)
         return places
 
@@ -165,7 +166,7 @@ def dead(path: Path, *, reason: str = "", send: bool = False) -> list[Dead]:
     async def main() -> list[Dead]:
         found = [one async for one in dead_letters(kafka, topic, group) if reason in {"", one.reason}]
         if send and found:
-            await send_again(kafka, found, config.input.topic, topic, group)
+            await send_again(kafka, found, config.input.topic, topic, group, config.input.partitioner)
         return found
 
     return asyncio.run(main())

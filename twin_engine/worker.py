@@ -39,6 +39,7 @@ class WorkerConfig:
 
     assets: all of the twin, over all partitions. codec, pattern, options: of the input (see ``streams.codecs.open_codec``; the subject is
     the record's key). snapshot_every: seconds. retention: hours that outputs stay in Kafka. replication: of the topics it makes.
+    partitioner: of those who produce the input (see ``partition_of``).
     """
 
     app: str
@@ -50,6 +51,7 @@ class WorkerConfig:
     snapshot_every: float = 10.0
     retention: float = 24.0
     replication: int = 1
+    partitioner: str = "murmur2"
 
 
 @dataclass
@@ -86,6 +88,7 @@ class _Shard:
     saved_at: float
     saving: asyncio.Task[None] | None = None
     whole: bool = True  # all that the fleet gave was sent: only then may it be saved
+    strange: int = 0  # names that the fleet does not have
 
 
 class Worker:
@@ -140,7 +143,8 @@ class Worker:
         for number, shard in list(self.shards.items()):
             place = {**twin, "partition": str(number)}
             yield "lag_records", "records behind the end of the partition", place, stats.behind.get(number, 0)
-            yield "snapshot_age_seconds", "since the partition was saved", place, now - shard.saved_at
+            unsaved = shard.partition.offset != shard.saved
+            yield "snapshot_age_seconds", "since the partition was saved (0: nothing came since)", place, unsaved * (now - shard.saved_at)
             yield "assets", "assets of the partition", place, len(shard.partition.engine.assets)
             for reason, n in shard.partition.engine.telemetry.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + n
@@ -194,7 +198,7 @@ class Worker:
         return {number: shard.partition.offset for number, shard in self.shards.items()}
 
     def _assets(self, number: int) -> list[str]:
-        return [asset for asset in self.config.assets if partition_of(asset, self._partitions) == number]
+        return [asset for asset in self.config.assets if partition_of(asset, self._partitions, self.config.partitioner) == number]
 
     def _codec(self) -> Codec:
         return open_codec(self.config.codec, self.config.pattern, self.config.options)
@@ -262,6 +266,7 @@ class Worker:
         stepped = time.time()
         await self._send(partition, taken)
         shard.whole = True
+        self._warn(partition, shard)
         sent, newest = time.time(), records[-1].arrival / 1e9
         stats.records += taken.records
         stats.samples += taken.samples
@@ -270,6 +275,16 @@ class Worker:
         stats.latency = sent - newest
         for hop, spent in (("input", max(0.0, came - newest)), ("step", stepped - came), ("send", sent - stepped)):
             stats.hops[hop] += spent
+
+    def _warn(self, number: int, shard: _Shard) -> None:
+        """Tell of assets whose records come in another partition than their names say: their samples are dropped, as of any unknown one."""
+        unknown = shard.partition.engine.telemetry.unknown
+        if len(unknown) > shard.strange:
+            mine = set(self.config.assets)
+            for name in [name.removeprefix("asset ") for name in list(unknown)[shard.strange :]]:
+                if name in mine and name not in shard.partition.removed:
+                    log.error("asset %s comes in partition %d: is the partitioner of [input] that of its producer?", name, number)
+            shard.strange = len(unknown)
 
     async def _send(self, number: int, taken: Taken) -> None:
         for update in taken.updates:

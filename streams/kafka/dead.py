@@ -56,7 +56,7 @@ def _dead(message: Any) -> Dead:
     return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], raw, message.offset, kept)
 
 
-async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, group: str) -> None:
+async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, group: str, partitioner: str = "murmur2") -> None:
     """Send dead letters to the input and note, in the same transaction, that this was done."""
     count = await partitions(kafka, source)
     producer = AIOKafkaProducer(**kafka.options(), transactional_id=f"{group}-again")
@@ -64,7 +64,7 @@ async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, gr
     try:
         async with producer.transaction():
             for one in dead:
-                partition = partition_of(one.asset, count) if one.asset else one.partition
+                partition = partition_of(one.asset, count, partitioner) if one.asset else one.partition
                 await producer.send(source, one.raw, key=one.asset.encode() or None, partition=partition, headers=[*one.headers.items()])
             offsets = {TopicPartition(topic, one.partition): one.place + 1 for one in dead}
             await producer.send_offsets_to_transaction(offsets, group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +40,10 @@ class Names:
         }
 
 
-def partition_of(key: str, partitions: int) -> int:
-    """Return where a key goes, as the Java client, aiokafka and Faust put it (murmur2)."""
+def partition_of(key: str, partitions: int, partitioner: str = "murmur2") -> int:
+    """Return where a producer puts a key: ``murmur2`` as the Java client, aiokafka and Faust do, ``crc32`` as librdkafka does."""
+    if partitioner == "crc32":
+        return zlib.crc32(key.encode()) % partitions
     return (int(murmur2(key.encode())) & 0x7FFFFFFF) % partitions
 
 

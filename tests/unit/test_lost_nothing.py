@@ -143,3 +143,17 @@ def test_a_sink_that_comes_back_while_kafka_is_away_misses_nothing() -> None:
         return [update.until for update in sink.updates]
 
     assert asyncio.run(asyncio.wait_for(main(), 20)) == [0, 1, 2, 3, 4]
+
+
+def test_an_asset_that_comes_in_a_partition_of_another_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        worker = Worker(twin, Kafka("none:1"), WorkerConfig("app", "in", ["a", "b"], "json"), lambda: pytest.fail("no runtime"))
+        store: Any = Store()
+        outputs: Any = Failing(0)
+        worker._outputs = outputs
+        worker.shards[0] = _Shard(Partition(twin, ["a"], open_codec("json", "{asset}"), None, 0, 2), store, 0.0, 0, 0.0)
+        for k, name in enumerate(["a", "b", "b", "stranger"]):
+            await worker.take(0, [Record(b'{"ts": %d, "value": 1}' % (T0 + k), name, "in", k, T0 * 10**9)], 0)
+
+    asyncio.run(main())
+    assert [r.message.split()[1] for r in caplog.records if r.levelname == "ERROR"] == ["b"]
