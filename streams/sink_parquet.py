@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from streams.marks_table import to_table as marks_table
 from streams.readings_table import to_table
 from streams.segments import Segments
-from streams.shown import shown_blocks
+from streams.shown import shown_blocks, shown_tables
 from streams.uri import Uri
 from twin_engine.clock import time_of
 from twin_engine.ports import Block, BlockSpec
@@ -49,7 +50,8 @@ class ParquetSink:
     """A segment for each folder at each flush; small ones are joined later.
 
     keeps_input: whether it wants the readings (columns as in ``readings_table``). Outputs: columns ``time`` (UTC), ``asset``, and one for
-    each channel, null where it is not valid. Events: the fields of an event, every revision. The position is the next segment.
+    each channel, null where it is not valid; of marks ``time``, ``asset`` and their own. Events: the fields of an event, every revision.
+    The position is the next segment.
     """
 
     def __init__(self, uri: Uri, show: tuple[str, ...], *, keeps_input: bool) -> None:
@@ -76,6 +78,11 @@ class ParquetSink:
             if isinstance(spec, BlockSpec):
                 for day, table in _tables(update, block, spec):
                     self._hold(update.twin, key, day * _DAY, table)
+        for key, asset, _, columns in shown_tables(update, self._show):
+            days = columns["time"].astype("datetime64[D]").astype(np.int64)
+            for day in np.unique(days).tolist():
+                table = marks_table({name: column[days == day] for name, column in columns.items()})
+                self._hold(update.twin, key, day * _DAY, table.add_column(1, "asset", pa.array([asset] * len(table), pa.string())))
 
     def _hold(self, twin: str, output: str, time: int, table: pa.Table) -> None:
         self._held.setdefault(_folder(twin, output, time), []).append(table)

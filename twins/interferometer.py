@@ -56,5 +56,5 @@ twin = Twin(
         "veto": Veto("alarm"),
     },
     simulator=simulator,
-    show=("clean", "white", "news"),
+    show=("clean", "white", "news", "veto"),
 )

@@ -13,6 +13,7 @@ from streams.kafka.client import KafkaFailure
 from streams.kafka.loop import Loop
 from streams.kafka.outputs import Sender
 from streams.kafka.topics import ensure, partitions
+from streams.marks_table import to_table
 from streams.shown import shown_readings, shown_tables
 from streams.uri import Uri, nearest
 from twin_engine.errors import InputError, SinkError
@@ -84,7 +85,7 @@ class KafkaSink:
             for _, raw in self._codec.encode(reading):
                 yield reading.asset, raw, key, self._name
         for key, asset, spec, columns in shown_tables(update, self._show):
-            yield asset, _arrow(columns, {"asset": asset, "output": key, "kind": spec.kind}), key, "arrow"
+            yield asset, _arrow(to_table(columns, {"asset": asset, "output": key, "kind": spec.kind})), key, "arrow"
         for event in update.events if self._events else ():
             yield event.asset, event_line(event).rstrip(b"\n"), "event", "json"
 
@@ -129,13 +130,8 @@ class KafkaSink:
             raise SinkError(self._topic.place, expected="a cluster that takes messages", found=found, mend="Is it up?") from None
 
 
-def _arrow(columns: dict[str, Any], about: dict[str, str]) -> bytes:
-    """Return columns as an Arrow IPC stream, times as timestamps in UTC."""
-    arrays: dict[str, pa.Array] = {}
-    for name, column in columns.items():
-        kind = pa.timestamp("ns", "UTC") if column.dtype.kind == "M" else None
-        arrays[name] = pa.array(list(column), pa.list_(pa.from_numpy_dtype(column.dtype))) if column.ndim > 1 else pa.array(column, kind)
-    table = pa.table(arrays, metadata={name: text for name, text in about.items() if text})
+def _arrow(table: pa.Table) -> bytes:
+    """Return a table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -24,7 +24,8 @@ class Veto(Stage):
     another begins where it ends.
 
     Marks out, in order of time: start, end (ns UTC), and dead: seconds vetoed since the beginning, this segment included. Dead time as a
-    fraction is that over the live time, the sum of ``Marks.live``. ``time`` is that from which on nothing could join.
+    fraction is that over the live time, the sum of ``Marks.live``. ``time`` is that from which on nothing could join. The spec's ``kind``
+    is that of the source.
     """
 
     source: str
@@ -67,7 +68,7 @@ class VetoOp(Op):
         self._pad, self._longest = int(seconds(stage.pad) * NS), int(seconds(stage.longest) * NS)
         self.memory = 2 * seconds(stage.pad) + hop
         columns: dict[str, tuple[str, tuple[int, ...]]] = {"start": ("i8", ()), "end": ("i8", ()), "dead": ("f8", ())}
-        self.outputs = {"segments": MarksSpec(columns, lag=spec.lag, valid_after=spec.valid_after)}
+        self.outputs = {"segments": MarksSpec(columns, lag=spec.lag, valid_after=spec.valid_after, kind=spec.kind)}
 
     def init(self, assets: int) -> VetoState:
         """Return the state of assets that nothing is known of."""
