@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.kernels._jit import kernel
+from twin_engine.kernels._jit import fixed_length_kernel, kernel
 from twin_engine.ports import Bool, Float, Int
 
 Single = NDArray[np.float32]
@@ -34,6 +34,19 @@ def fill_and_count(values: Float, valid: Bool, rows: Int, run: Int, filled: Floa
             run[rows[i], c] = count
 
 
+@fixed_length_kernel
+def cut_segments(past: Float, begin: Int, window: Float, out: Float) -> None:
+    """Cut segments ``(segment, channel, time)`` out of ``(channel, time)``, take off their mean and multiply by the window ``(time,)``."""
+    for j in range(len(begin)):
+        for c in range(past.shape[0]):
+            segment, to, total = past[c, begin[j] :], out[j, c], 0.0
+            for t in range(len(window)):
+                total += segment[t]
+            mean = total / len(window)
+            for t in range(len(window)):
+                to[t] = (segment[t] - mean) * window[t]
+
+
 @kernel
 def _replace(here: Single, following: Single, old: Single, new: Single, before: Single) -> None:
     """Move one place of the sorted values on: the old value left out, the new one clamped between those that are its neighbours then."""
@@ -59,8 +72,10 @@ def _mean_power(ring: Single, n: int, lo: int, power: Float) -> None:
 
 
 @kernel
-def insert_segments(spectra: Complex, fresh: Bool, ring: Single, ordered: Single, seen: Int, bias: Float, powers: Float) -> None:
-    """Put segments, one after the other, in the place of the oldest ones, and write the average power after each.
+def insert_segments(
+    spectra: Complex, fresh: Bool, ring: Single, ordered: Single, seen: Int, bias: Float, first: int, last: int, powers: Float
+) -> None:
+    """Put segments, one after the other, in the place of the oldest ones, and write the average power after each; bins first to last.
 
     spectra: ``(segment, channel, bin)``. fresh: ``(segment, channel)``, the others are left out. ring: ``(channel, place, bin)``,
     amplitudes in order of arrival, modulo its length. ordered: the same values sorted, infinity where there are none yet; of no length
@@ -68,12 +83,12 @@ def insert_segments(spectra: Complex, fresh: Bool, ring: Single, ordered: Single
     ``(segment, channel, bin)``. Amplitudes, not powers, are kept: they order alike, and the power of strain (1e-46) would underflow
     float32. Some bins at a time: what is kept of them stays in the cache from segment to segment.
     """
-    keep, bins, beyond = ring.shape[1], ring.shape[2], np.float32(np.inf)
+    keep, beyond = ring.shape[1], np.float32(np.inf)
     old, new, before = np.empty(BINS, np.float32), np.empty(BINS, np.float32), np.empty(BINS, np.float32)
-    last = np.full(BINS, beyond)
+    after = np.full(BINS, beyond)
     for c in range(ring.shape[0]):
-        for lo in range(0, bins, BINS):
-            hi, count = min(bins, lo + BINS), seen[c]
+        for lo in range(first, last, BINS):
+            hi, count = min(last, lo + BINS), seen[c]
             for j in range(len(spectra)):
                 if not fresh[j, c]:
                     continue
@@ -91,26 +106,44 @@ def insert_segments(spectra: Complex, fresh: Bool, ring: Single, ordered: Single
                     _mean_power(ring[c], n, lo, powers[j, c][lo:hi])
                     continue
                 for s in range(n):
-                    _replace(ordered[c, s][lo:hi], ordered[c, s + 1][lo:hi] if s + 1 < keep else last, old, new, before)
+                    _replace(ordered[c, s][lo:hi], ordered[c, s + 1][lo:hi] if s + 1 < keep else after, old, new, before)
                 _median_power(ordered[c, n // 2][lo:hi], ordered[c, (n - 1) // 2][lo:hi], float(bias[n]), powers[j, c][lo:hi])
-        for j in range(len(spectra)):
-            seen[c] += fresh[j, c]
 
 
 @kernel
-def convolve_partitions(spectra: Complex, line: Complex, taps: Complex, first: int, lo: int, hi: int, out: Complex) -> None:
-    """Uniformly partitioned convolution in the frequency domain (Kulp 1988) of blocks lo to hi of one row.
+def invert_spectra(power: Float, gain: Float, out: Complex, whole: Bool) -> None:
+    """Write the gain ``(bin,)`` over the square root of powers ``(spectrum, bin)``, 0 where there is none.
 
-    spectra, out: ``(channel, block, bin)``, the new input blocks and the products. line: ``(channel, partition, bin)``, spectra of past
-    blocks, block b at place b modulo its length. taps: ``(channel, partition, bin)``. first: number of the first new block.
+    whole: ``(spectrum,)``, whether none was missing where there is gain.
+    """
+    for n in range(len(power)):
+        missing = 0
+        for k in range(len(gain)):
+            p = power[n, k]
+            there = p > 0.0
+            out[n, k] = gain[k] / np.sqrt(p if there else np.inf)
+            missing += gain[k] != 0.0 and not there
+        whole[n] = missing == 0
+
+
+@kernel
+def convolve_partitions(
+    spectra: Complex, line: Complex, held: Complex, taps: Complex, use: Int, first: int, begin: int, out: Complex
+) -> None:
+    """Uniformly partitioned convolution in the frequency domain (Kulp 1988) of blocks of one row, from its new block ``begin`` on.
+
+    spectra: ``(channel, block, bin)``, the new input blocks. line: ``(channel, partition, bin)``, spectra of past blocks, block b at
+    place b modulo its length. held: ``(channel, partition, bin)``, the filter so far. taps: ``(filter, partition, bin)``, new ones. use:
+    ``(block, channel)``, which of them, or -1. first: number of the first new block. out: ``(channel, block, bin)``, the products.
     """
     parts = line.shape[1]
-    for c in range(spectra.shape[0]):
-        for b in range(lo, hi):
-            for k in range(spectra.shape[2]):
-                line[c, (first + b) % parts, k] = spectra[c, b, k]
-                out[c, b, k] = 0.0
+    for c in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            b, to = begin + j, out[c, j]
+            chosen = use[b, c]
+            to[:] = 0.0
             for p in range(parts):
-                at = (first + b - p) % parts
-                for k in range(spectra.shape[2]):
-                    out[c, b, k] += line[c, at, k] * taps[c, p, k]
+                x = spectra[c, b - p] if b >= p else line[c, (first + b - p) % parts]
+                h = held[c, p] if chosen < 0 else taps[chosen, p]
+                for k in range(len(to)):
+                    to[k] += x[k] * h[k]

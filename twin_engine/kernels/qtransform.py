@@ -13,7 +13,8 @@ from twin_engine.ports import Bool, Float, Int
 Single = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 PAIRS = 16  # of tiles, summed side by side
-TERMS = 4  # bins added in one pass
+TERMS = 3  # pairs of bins added in one pass
+LANES = 8  # numbers to a vector register
 CLIP = 4.0  # energies count in a row's level up to this many times the level
 CLIPPED_MEAN = 1.0 - np.exp(-CLIP)  # of an exponential variable with mean 1
 LOWEST = 0.7  # a row's level is not taken below this part of what white noise would give
@@ -21,6 +22,22 @@ LOWEST = 0.7  # a row's level is not taken below this part of what white noise w
 # what is kept of a cell of time and of a cluster of tiles, in this order
 SCORE, ENERGY, LANE, TIME, START, END, LOW, HIGH, FIRST = range(9)
 FIELDS = 9
+
+
+class Rows(NamedTuple):
+    """The rows of a group.
+
+    low: the first bin of a block that any row has. phase: ``(bin,)``, which puts a block's middle to time 0. middle: ``(row,)``, the first
+    bin above each row's middle, from ``low`` on. weights: ``(row, 2, bin)``, windows from the middle up and from the middle down. turns:
+    ``(chunk, pass, 2 TERMS PAIRS)``, cosines, then sines, of each pair of bins and of tiles. used: ``(chunk, PAIRS)``, 1 or 0.
+    """
+
+    low: int
+    phase: Complex
+    middle: Int
+    weights: Single
+    turns: Single
+    used: Single
 
 
 class Jobs(NamedTuple):
@@ -65,8 +82,8 @@ def decimate(past: Single, taps: Single, first: int, out: Single) -> None:
     half = taps.shape[0] // 2
     for s in range(past.shape[0]):
         for j in range(out.shape[1]):
-            at, total = first + 4 * j - half, np.float32(0)
-            for k in range(taps.shape[0]):
+            at, total = np.uint64(first + 4 * j - half), np.float32(0)
+            for k in range(np.uint64(taps.shape[0])):
                 total += taps[k] * past[s, at + k]
             out[s, j] = total
 
@@ -82,81 +99,96 @@ def cut_blocks(past: Single, local: Int, offset: Int, out: Single) -> None:
 
 
 @fixed_length_kernel
-def _pair_energies(spectrum: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, energy: Single) -> None:
-    """Write the energies of a block's tiles, row by row, in pairs as far before as after the middle: they share their products.
+def _turn(spectrum: Complex, low: int, phase: Complex, out: Single) -> None:
+    """Put a block's middle to time 0: write the real and imaginary parts of its bins from ``low`` on, then both in reverse order."""
+    n, band = len(phase), spectrum[low:]
+    for k in range(n):
+        z, w = band[k], phase[k]
+        real, imaginary = z.real * w.real - z.imag * w.imag, z.real * w.imag + z.imag * w.real
+        out[0, k], out[1, k] = real, imaginary
+        out[2, n - 1 - k], out[3, n - 1 - k] = real, imaginary
 
-    spectrum: ``(bin,)``. first_bin: ``(row,)``. weights: ``(row, bin)``, with the middle's phase. turns: ``(chunk, pass, 2 TERMS
-    PAIRS)``, cosines, then sines, of each bin and pair. used: ``(chunk, PAIRS)``, 1 or 0. energy: ``(row, chunk, 2 PAIRS)``, after,
-    then before the middle.
 
-    The sums are made here, not handed in: only so does the compiler know that nothing else is written with them.
+@fixed_length_kernel
+def _pair_energies(spectrum: Single, rows: Rows, energy: Single) -> None:
+    """Write the energies of a block's tiles, row by row. energy: ``(row, chunk, 2 PAIRS)``, after, then before the middle.
+
+    Tiles as far before as after the middle share their products, and so do bins as far above as below the middle of the row: with a common
+    phase left out, which an energy does not have, sums of two such bins go with the cosine and differences with the sine. spectrum: of
+    ``_turn``. The sums are made here, not handed in: only so does the compiler know that nothing else is written with them.
     """
-    total, x = np.empty((4, PAIRS), np.float32), np.zeros((2, turns.shape[1] * TERMS), np.float32)
-    for r in range(len(first_bin)):
-        for j in range(weights.shape[1]):
-            z, w = spectrum[first_bin[r] + j], weights[r, j]
-            x[0, j], x[1, j] = z.real * w.real - z.imag * w.imag, z.real * w.imag + z.imag * w.real
-        for chunk in range(turns.shape[0]):
+    bins, padded = len(rows.phase), rows.weights.shape[2]
+    total, plus, minus = np.empty((4, PAIRS), np.float32), np.zeros((2, padded), np.float32), np.zeros((2, padded), np.float32)
+    for r in range(len(rows.middle)):
+        up, down = np.uint64(rows.middle[r]), np.uint64(bins - rows.middle[r])  # without a sign: none counts from the end
+        for part in range(2):
+            for k in range(np.uint64(padded)):
+                above, below = rows.weights[r, 0, k] * spectrum[part, up + k], rows.weights[r, 1, k] * spectrum[2 + part, down + k]
+                plus[part, k], minus[part, k] = above + below, above - below
+        for chunk in range(rows.turns.shape[0]):
+            turns = rows.turns[chunk]
             for k in range(4):
                 for t in range(PAIRS):
                     total[k, t] = 0
-            for n in range(turns.shape[1]):
+            for n in range(turns.shape[0]):
                 j = n * TERMS
-                a0, a1, a2, a3 = x[0, j], x[0, j + 1], x[0, j + 2], x[0, j + 3]
-                b0, b1, b2, b3 = x[1, j], x[1, j + 1], x[1, j + 2], x[1, j + 3]
+                a0, a1, a2, b0, b1, b2 = plus[0, j], plus[0, j + 1], plus[0, j + 2], plus[1, j], plus[1, j + 1], plus[1, j + 2]
+                d0, d1, d2, e0, e1, e2 = minus[0, j], minus[0, j + 1], minus[0, j + 2], minus[1, j], minus[1, j + 1], minus[1, j + 2]
                 for t in range(PAIRS):
-                    c0, c1, c2, c3 = turns[chunk, n, t], turns[chunk, n, 16 + t], turns[chunk, n, 32 + t], turns[chunk, n, 48 + t]
-                    s0, s1, s2, s3 = turns[chunk, n, 64 + t], turns[chunk, n, 80 + t], turns[chunk, n, 96 + t], turns[chunk, n, 112 + t]
-                    total[0, t] += a0 * c0 + a1 * c1 + a2 * c2 + a3 * c3
-                    total[1, t] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
-                    total[2, t] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
-                    total[3, t] += b0 * c0 + b1 * c1 + b2 * c2 + b3 * c3
+                    c0, c1, c2 = turns[n, t], turns[n, 16 + t], turns[n, 32 + t]
+                    s0, s1, s2 = turns[n, 48 + t], turns[n, 64 + t], turns[n, 80 + t]
+                    total[0, t] += a0 * c0 + a1 * c1 + a2 * c2
+                    total[1, t] += b0 * c0 + b1 * c1 + b2 * c2
+                    total[2, t] += d0 * s0 + d1 * s1 + d2 * s2
+                    total[3, t] += e0 * s0 + e1 * s1 + e2 * s2
             for t in range(PAIRS):
-                real, imaginary = total[0, t] - total[1, t], total[2, t] + total[3, t]
-                energy[r, chunk, t] = used[chunk, t] * (real * real + imaginary * imaginary)
-                real, imaginary = total[0, t] + total[1, t], total[3, t] - total[2, t]
-                energy[r, chunk, PAIRS + t] = used[chunk, t] * (real * real + imaginary * imaginary)
+                real, imaginary = total[0, t] - total[3, t], total[1, t] + total[2, t]
+                energy[r, chunk, t] = rows.used[chunk, t] * (real * real + imaginary * imaginary)
+                real, imaginary = total[0, t] + total[3, t], total[1, t] - total[2, t]
+                energy[r, chunk, PAIRS + t] = rows.used[chunk, t] * (real * real + imaginary * imaginary)
 
 
 @fixed_length_kernel
 def find_tiles(
-    jobs: Jobs, spectra: Complex, first_bin: Int, weights: Complex, turns: Single, used: Single, trust: Single, half: Float, band: Float,
-    shape: Int, rates: Float, first_channel: int, levels: Single, cells: Float, cell_zero: Int,
+    jobs: Jobs, spectra: Complex, rows: Rows, trust: Single, half: Float, band: Float, shape: Int, rates: Float, first_channel: int,
+    levels: Single, cells: Float, cell_zero: Int,
 ) -> None:  # fmt: skip
     """Normalise the tiles of a group's blocks by each row's own recent level, and keep the loudest tile of each cell of time.
 
-    spectra: ``(job, channel, bin)``, of channels from ``first_channel`` on. weights: ``(row, bin)``. trust, half, band:
+    spectra: ``(job, channel, bin)``, of channels from ``first_channel`` on. trust, half, band:
     ``(row,)`` of the whole tiling: independent tiles behind a level, half a tile's duration (input samples), half its bandwidth and
     centre (``(2, row)``, Hz). shape: tiles of a block, the group's first row, input samples between tiles, of a hop, depth of the levels'
     memory, samples of a cell, place of the group's levels. rates: forgetting a block, lowest score kept, trigger threshold. levels:
     ``(asset, channel, depth * row)``, level after block b at place b modulo the depth. cells: ``(local, channel, cell, FIELDS)`` from
     cell number ``cell_zero[local]`` on.
     """
-    tiles, base, hop, depth, place, rows, channels = shape[0], shape[1], shape[3], shape[4], shape[6], len(first_bin), spectra.shape[1]
-    energies = np.empty((rows, turns.shape[0], 2 * PAIRS), np.float32)
+    tiles, base, hop, depth, place, channels = shape[0], shape[1], shape[3], shape[4], shape[6], spectra.shape[1]
+    count, chunks = len(rows.middle), rows.turns.shape[0]
+    energies = np.empty((count, chunks, 2 * PAIRS), np.float32)
+    spectrum = np.zeros((4, len(rows.phase) + rows.weights.shape[2]), np.float32)
     share, forget, lowest = np.float32(1 / (tiles * CLIPPED_MEAN)), np.float32(rates[0]), np.float32(rates[1])
     for unit in range(len(jobs.row) * channels):
         local, c = unit // channels, unit % channels
         channel, zero = first_channel + c, cell_zero[local]
         kept = levels[jobs.row[local], channel]
         for n in range(jobs.until[local - 1] if local > 0 else 0, jobs.until[local]):
-            now, before = place + jobs.block[n] % depth * rows, place + (jobs.block[n] - 1) % depth * rows
+            now, before = place + jobs.block[n] % depth * count, place + (jobs.block[n] - 1) % depth * count
             rate = forget if jobs.whole[n, c] else np.float32(0)
-            _pair_energies(spectra[n, c], first_bin, weights, turns, used, energies)
-            for r in range(rows):
-                energy = energies[r]
+            _turn(spectra[n, c], rows.low, rows.phase, spectrum)
+            _pair_energies(spectrum, rows, energies)
+            for r in range(count):
                 level = max(kept[now + r], np.float32(LOWEST))  # as it was `depth` blocks ago
                 limit, most = lowest * level, np.float32(CLIP) * level
                 total, loud = np.float32(0), np.float32(0)
-                for chunk in range(energy.shape[0]):
+                for chunk in range(chunks):
                     for t in range(2 * PAIRS):
-                        e = energy[chunk, t]
+                        e = energies[r, chunk, t]
                         total += min(most, e)
                         loud += np.float32(e > limit)
                 kept[now + r] = kept[before + r] + rate * (total * share - kept[before + r])
                 if loud > 0:
                     at, own = int(jobs.block[n] * hop), cells[local, channel]
-                    _keep_loud(energy, float(level), base + r, at, shape, trust, half, band, rates, own, int(zero))
+                    _keep_loud(energies[r], float(level), base + r, at, shape, trust, half, band, rates, own, int(zero))
 
 
 @fixed_length_kernel

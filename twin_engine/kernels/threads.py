@@ -51,3 +51,20 @@ def in_parts(rows: int, channels: int, call: Callable[[slice, slice], None], mos
         share(*cuts[:2])
     for future in waiting:
         future.result()
+
+
+Split = Callable[[int, int, Callable[[slice], None]], None]
+
+
+def in_slices(count: int, most: int, call: Callable[[slice], None]) -> None:
+    """Call ``call`` with slices of at most ``most`` that make up ``count``; not from within one of the threads that share them."""
+    if count > most:
+        in_parts(count, 1, lambda part, _: call(part), most)
+    elif count:
+        call(slice(0, count))
+
+
+def in_turn(count: int, most: int, call: Callable[[slice], None]) -> None:
+    """Call ``call`` with slices of at most ``most`` that make up ``count``, one after the other."""
+    for at in range(0, count, most):
+        call(slice(at, min(at + most, count)))

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.psd import fill_and_count, insert_segments
+from twin_engine.kernels.psd import cut_segments, fill_and_count, insert_segments
+from twin_engine.kernels.threads import Split, in_turn
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.stage import Op, Stage, block_input, samples
 
 fft: Any = scipy.fft  # it has no types
 signal: Any = scipy.signal  # it has no types
+
+
+TOGETHER = 2  # segments transformed together: more leave the processor's cache, and their arrays are fetched from the system each time
 
 
 @dataclass(frozen=True)
@@ -56,25 +60,32 @@ class Welch:
         odd = [2.0 * np.arange(1, (n - 1) // 2 + 1) for n in range(self.keep + 1)]
         return np.array([1.0 + np.sum(1.0 / (k + 1.0) - 1.0 / k) for k in odd])
 
-    def absorb(self, kept: Segments, past: Float, runs: Int, first: int, delay: int, workers: int = 1) -> tuple[range, Bool, Float]:
+    def absorb(self, kept: Segments, past: Float, runs: Int, first: int, delay: int, split: Split = in_turn) -> tuple[range, Bool, Float]:
         """Take one row's segments in order; return their ends, which channels each was valid in and the one-sided density after each.
 
         past: ``(channel, time)`` from sample ``first - delay - length`` to the end of the new samples. runs: ``(channel, time)`` of
-        the new samples alone. first: index of the first new sample. A segment is taken once ``delay`` more samples have come. workers:
-        threads. Returned are ``(segment, channel)`` and, where that is true, ``(segment, channel, bin)``.
+        the new samples alone. first: index of the first new sample. A segment is taken once ``delay`` more samples have come. split:
+        over threads. Returned are ``(segment, channel)`` and, where that is true, ``(segment, channel, bin)``.
         """
         ends = self.ends(first - delay, first + runs.shape[1] - delay)
-        powers, fresh = np.zeros((len(ends), len(past), self.bins)), np.empty((len(ends), len(past)), bool)
+        powers = np.zeros((len(ends), len(past), self.bins))
+        begin = np.array(ends, np.int64) - (first - delay)
+        fresh: Bool = runs.T[begin - 1] >= self.length + delay
         if not ends:
             return ends, fresh, powers
-        segments = np.empty((len(ends), len(past), self.length))
-        for j, end in enumerate(ends):
-            at = end - first + delay
-            segments[j], fresh[j] = past[:, at : at + self.length], runs[:, at - 1] >= self.length + delay
-        segments -= segments.mean(axis=-1, keepdims=True)
-        segments *= self._window
-        spectra: NDArray[np.complex128] = fft.rfft(segments, workers=workers)
-        insert_segments(spectra, fresh, kept.ring, kept.ordered, kept.seen, self._bias, powers)
+        spectra = np.empty(powers.shape, np.complex128)
+
+        def transform(part: slice) -> None:
+            segments = np.empty((part.stop - part.start, len(past), self.length))
+            cut_segments(past, begin[part], self._window, segments)
+            spectra[part] = fft.rfft(segments, overwrite_x=True)
+
+        def insert(part: slice) -> None:
+            insert_segments(spectra, fresh, kept.ring, kept.ordered, kept.seen, self._bias, part.start, part.stop, powers)
+
+        split(len(ends), TOGETHER, transform)
+        split(self.bins, max(1, self.bins * TOGETHER // len(ends)), insert)
+        kept.seen[:] += fresh.sum(axis=0)
         powers[..., 1 : self.bins - 1 + self.length % 2] *= 2.0
         return ends, fresh, powers
 

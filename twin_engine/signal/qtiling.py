@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.kernels.qtransform import PAIRS, TERMS
-from twin_engine.ports import Float, Int
+from twin_engine.kernels.qtransform import LANES, PAIRS, TERMS, Rows
+from twin_engine.ports import Float
 
 DECIMATION = 4  # between one level and the next
 HALF_TAPS = 30  # of the decimator's filter on either side
@@ -54,8 +54,8 @@ class Group:
     """Rows that share their blocks: the middle ``hop`` of ``length`` samples at a decimation level, ``tiles`` in a whole block.
 
     A block b covers samples ``(b + 1) hop + guard - length`` to ``(b + 1) hop + guard`` of the level and gives the tiles of ``b hop``
-    to ``(b + 1) hop``. row: place of the first row in the tiling's arrays. first_bin: ``(row,)``. weights: ``(row, bin)``, windows scaled
-    to unit mean energy on white noise of unit variance, turned to the middle of the hop. turns, used: see ``find_tiles``.
+    to ``(b + 1) hop``. row: place of the first row in the tiling's arrays. rows: their windows are scaled to unit mean energy on white
+    noise of unit variance.
     """
 
     level: int
@@ -64,10 +64,12 @@ class Group:
     guard: int
     tiles: int
     row: int
-    first_bin: Int
-    weights: NDArray[np.complex64]
-    turns: NDArray[np.float32]
-    used: NDArray[np.float32]
+    rows: Rows
+
+    @property
+    def count(self) -> int:
+        """Rows of the group."""
+        return len(self.rows.middle)
 
     @property
     def factor(self) -> int:
@@ -148,24 +150,28 @@ def _group(rate: float, level: int, length: int, n: int, rows: list[tuple[float,
     hop = step * 2 ** int(math.log2(wanted))
     guard = step * min(n // 4, max(math.ceil(GUARD * q / f * rate / step) for q, f in rows))
     q, f = np.array(rows).T
-    width = half_width(q, f) * length / rate
-    count = int(np.floor(2 * width).max()) + 1
-    first = np.clip(np.ceil(f * length / rate - width).astype(np.int64), 0, length // 2 + 1 - count)
-    bins = first[:, None] + np.arange(count)
-    x = (bins - (f * length / rate)[:, None]) / width[:, None]
+    centre, width = f * length / rate, half_width(q, f) * length / rate
+    first = np.ceil(centre - width).astype(np.int64)
+    pairs = int(np.floor(2 * width).max()) // 2 + 1
+    turns, used = _turns(n, pairs, hop // step // 2)
+    padded: int = -(-turns.shape[1] * TERMS // LANES) * LANES
+    up = np.arange(padded, dtype=np.int64)
+    bins = first[:, None] + pairs + np.stack([up, -1 - up])[:, None]
+    x = (bins - centre[:, None]) / width[:, None]
     window = np.where((np.abs(x) < 1) & (bins <= length // 2), (1 - x**2) ** 2, 0.0)
-    window /= np.sqrt(length * (window**2).sum(axis=1, keepdims=True))
-    middle = (length - guard - hop / 2) / step - 0.5  # of the hop, in tiles from the block's begin
-    weights = window * np.exp(2j * np.pi / n * middle * np.arange(count))
-    turns, used = _turns(n, count, hop // step // 2)
-    return Group(level, length, hop, guard, n, row, first, weights.astype(np.complex64), turns, used)
+    window /= np.sqrt(length * (window**2).sum(axis=(0, 2), keepdims=True))
+    weights = np.ascontiguousarray(window.transpose(1, 0, 2), np.float32)
+    low, high = int(first.min()), min(int((first + 2 * pairs).max()), length // 2 + 1)
+    middle = (length - guard - hop / 2) / length - 0.5 / n  # of the hop's tiles, in blocks from the block's begin
+    phase = np.exp(2j * np.pi * middle * np.arange(low, high)).astype(np.complex64)
+    return Group(level, length, hop, guard, n, row, Rows(low, phase, first + pairs - low, weights, turns, used))
 
 
-def _turns(n: int, count: int, pairs: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _turns(n: int, bins: int, pairs: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return cosines and sines for pairs of tiles either side of a block's middle, and which pairs there are, in the kernel's order."""
-    chunks, passes = -(-pairs // PAIRS), -(-count // TERMS)
+    chunks, passes = -(-pairs // PAIRS), -(-bins // TERMS)
     pair = np.arange(chunks * PAIRS)
-    angle = 2 * np.pi / n * np.arange(passes * TERMS)[:, None] * (pair + 0.5)
+    angle = 2 * np.pi / n * (np.arange(passes * TERMS)[:, None] + 0.5) * (pair + 0.5)
     ordered = np.stack([np.cos(angle), np.sin(angle)]).reshape(2, passes, TERMS, chunks, PAIRS).transpose(3, 1, 0, 2, 4)
     turns = np.ascontiguousarray(ordered.reshape(chunks, passes, 2 * TERMS * PAIRS), np.float32)
     return turns, (pair < pairs).astype(np.float32).reshape(chunks, PAIRS)

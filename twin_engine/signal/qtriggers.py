@@ -150,7 +150,7 @@ class QTriggersOp(Op):
         lag = max(*(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
         q, f = plan.q, plan.frequency
-        spans = [slice(g.row, g.row + len(g.first_bin)) for g in plan.groups]
+        spans = [slice(g.row, g.row + g.count) for g in plan.groups]
         memories = [max(float(seconds(stage.memory)), TRUST / 2 / plan.independent[span].min()) for span in spans]
         known = np.concatenate([2 * memory * plan.independent[span] for memory, span in zip(memories, spans, strict=True)])
         self._trust = known.astype(np.float32)
@@ -158,7 +158,7 @@ class QTriggersOp(Op):
         self._band = np.stack([math.sqrt(math.pi) * f / q, f])
         held = [max(float(HELD_BACK), (q[span] / f[span]).max()) * float(rate) for span in spans]
         self._depths = [math.ceil(back / (g.hop * g.factor)) for g, back in zip(plan.groups, held, strict=True)]
-        self._places = np.cumsum([0] + [len(g.first_bin) * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
+        self._places = np.cumsum([0] + [g.count * depth for g, depth in zip(plan.groups, self._depths, strict=True)])
         self._shapes = [
             np.array([
                 g.hop * g.tiles // g.length, g.row, g.length // g.tiles * g.factor, g.hop * g.factor, depth, self._cell, place
@@ -256,8 +256,8 @@ class QTriggersOp(Op):
         qtransform.cut_blocks(past, jobs.local, offset, cut)
         spectra: NDArray[np.complex64] = fft.rfft(cut, overwrite_x=True)
         qtransform.find_tiles(
-            jobs, spectra, group.first_bin, group.weights, group.turns, group.used, self._trust, self._half, self._band,
-            self._shapes[g], self._rates[g], part.channel, part.levels, part.cells, part.zero,
+            jobs, spectra, group.rows, self._trust, self._half, self._band, self._shapes[g], self._rates[g], part.channel, part.levels,
+            part.cells, part.zero,
         )  # fmt: skip
 
     def _jobs(self, group: Group, begin: Int, fresh: int, part: _Part) -> qtransform.Jobs:
@@ -323,7 +323,7 @@ def _levels(plan: Tiling) -> tuple[_Level, ...]:
 
 def _shares(groups: tuple[Group, ...]) -> list[list[int]]:
     """Share out the groups over threads, about as much work to each."""
-    work = [len(group.first_bin) / (group.hop * group.factor) for group in groups]
+    work = [group.count / (group.hop * group.factor) for group in groups]
     shares: list[list[int]] = [[] for _ in range(min(threads(), len(groups)))]
     for g in sorted(range(len(groups)), key=lambda g: -work[g]):
         min(shares, key=lambda share: sum(work[k] for k in share)).append(g)

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from twin_engine.clock import hertz, seconds
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.psd import convolve_partitions, fill_and_count
-from twin_engine.kernels.threads import in_parts, threads
+from twin_engine.kernels.psd import convolve_partitions, fill_and_count, invert_spectra
+from twin_engine.kernels.threads import Split, in_parts, in_slices, in_turn
 from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
-from twin_engine.signal.psd import Segments, Welch, welch
+from twin_engine.signal.psd import TOGETHER, Segments, Welch, welch
 from twin_engine.stage import Op, Stage, block_input
 
 fft: Any = scipy.fft  # it has no types
 
 Complex = NDArray[np.complex128]
+BLOCKS = 16  # blocks transformed together: as TOGETHER for segments
 CACHED = 65536  # samples whitened together: more leave the processor's cache before they are used again
 
 
@@ -115,67 +116,71 @@ class WhitenOp(Op):
         """Whiten whole hops."""
         block = inputs["source"]
         assert isinstance(block, Block)  # noqa: S101  (bind has checked it)
-        form, size, rows = self._form, self._block, block.rows
+        form, rows = self._form, block.rows
         filled, runs = np.empty_like(block.values), np.empty(block.values.shape, np.int64)
         fill_and_count(block.values, block.valid, rows, state.run, filled, runs)
         valid, out = runs >= form.length, np.empty_like(filled)
 
-        workers = threads() if len(rows) * self._channels == 1 else 1  # a lone channel's transforms are shared instead
+        split = in_slices if len(rows) * self._channels == 1 else in_turn  # a lone channel's blocks are shared out instead
 
         def whiten(part: slice, channels: slice) -> None:
             past = np.concatenate([state.history[rows[part], channels], filled[part, channels]], axis=2)
-            windows = np.lib.stride_tricks.sliding_window_view(past[:, :, self._keep - size :], 2 * size, axis=2)[:, :, ::size]
-            spectra: Complex = fft.rfft(windows, workers=workers)
-            products = np.empty_like(spectra)
             for i, row in enumerate(rows[part], part.start):
-                at = i - part.start
-                self._row(
-                    _Channels.of(state, row, channels),
-                    past[at],
-                    runs[i, channels],
-                    int(block.start[i]),
-                    spectra[at],
-                    products[at],
-                    valid[i, channels],
-                    workers,
-                )
+                own = _Channels.of(state, row, channels)
+                self._row(own, past[i - part.start], runs[i, channels], int(block.start[i]), out[i, channels], valid[i, channels], split)
             state.history[rows[part], channels] = past[:, :, -self._keep :]
-            out[part, channels] = fft.irfft(products, 2 * size, workers=workers)[..., size:].reshape(*past.shape[:2], -1)
 
         in_parts(len(rows), self._channels, whiten, max(1, CACHED // block.n))
         return state, {"white": Block(out, valid, rows.copy(), block.start - self._delay)}
 
-    def _row(
-        self, own: _Channels, past: Float, runs: Int, first: int, spectra: Complex, products: Complex, valid: Bool, workers: int
-    ) -> None:
-        """Convolve one row's blocks up to each change of the filter, and change it."""
-        seen = own.kept.seen.copy()
-        ends, fresh, powers = self._form.absorb(own.kept, past, runs, first, self._delay, workers)
-        fresh &= seen + np.cumsum(fresh, axis=0) >= self._least
-        taps, ready = self._design(powers[fresh], workers)
-        done = used = 0
-        for end, channels in zip(ends, fresh, strict=True):
-            upto = -((first - end - self._delay) // self._block)  # the first block with all outputs after the segment
-            self._blocks(own, first // self._block, spectra, products, valid, done, upto)
-            new = slice(used, used + int(channels.sum()))
-            own.taps[channels], own.ready[channels] = taps[new], ready[new]
-            done, used = upto, new.stop
-        self._blocks(own, first // self._block, spectra, products, valid, done, spectra.shape[1])
+    def _row(self, own: _Channels, past: Float, runs: Int, first: int, out: Float, valid: Bool, split: Split) -> None:
+        """Convolve one row's blocks, from each segment's end on with the filter that it gives."""
+        size, before, shape = self._block, own.kept.seen.copy(), (len(past), -1, self._block)
+        ends, fresh, powers = self._form.absorb(own.kept, past, runs, first, self._delay, split)
+        fresh &= before + np.cumsum(fresh, axis=0) >= self._least
+        taps, ready = self._design(powers[fresh], split)
+        windows = np.lib.stride_tricks.sliding_window_view(past[:, self._keep - size :], 2 * size, axis=1)[:, ::size]
+        white, blocks = out.reshape(shape), int(windows.shape[1])
+        spectra = np.empty((len(past), blocks, size + 1), np.complex128)
+        number = np.full((len(ends) + 1, len(past)), -1)  # of the filter after each segment
+        number[1:][fresh] = np.arange(len(taps))
+        np.maximum.accumulate(number, axis=0, out=number)
+        upto = -((first - self._delay - np.array(ends, np.int64)) // size)  # the first block with all outputs after the segment
+        use = number[np.searchsorted(upto, np.arange(blocks), side="right")]
+        valid.reshape(shape)[...] &= np.where(use < 0, own.ready, np.append(ready, False)[use]).T[..., None]
 
-    def _blocks(self, own: _Channels, first: int, spectra: Complex, products: Complex, valid: Bool, lo: int, hi: int) -> None:
-        if hi > lo:
-            convolve_partitions(spectra, own.line, own.taps, first, lo, hi, products)
-            valid[:, lo * self._block : hi * self._block] &= own.ready[:, None]
+        def forward(part: slice) -> None:
+            spectra[:, part] = fft.rfft(windows[:, part])
 
-    def _design(self, power: Float, workers: int) -> tuple[Complex, Bool]:
+        def convolve(part: slice) -> None:
+            products = np.empty((len(past), part.stop - part.start, size + 1), np.complex128)
+            convolve_partitions(spectra, own.line, own.taps, taps, use, first // size, part.start, products)
+            white[:, part] = fft.irfft(products, 2 * size, overwrite_x=True)[..., size:]
+
+        split(blocks, BLOCKS, forward)
+        split(blocks, BLOCKS, convolve)
+        last = np.arange(max(0, blocks - self._parts), blocks)
+        own.line[:, (first // size + last) % self._parts] = spectra[:, last]
+        changed = number[-1] >= 0
+        own.taps[changed], own.ready[changed] = taps[number[-1, changed]], ready[number[-1, changed]]
+
+    def _design(self, power: Float, split: Split) -> tuple[Complex, Bool]:
         """Make a filter from each spectrum, as the partitions of its impulse response, and say whether it is one."""
         form, size = self._form, self._block
-        impulse = np.zeros((len(power), self._parts * size))
-        if len(power):
-            gain = self._turned / np.sqrt(np.where(power > 0, power, np.inf))
-            np.multiply(fft.irfft(gain, form.length, workers=workers), self._taper, out=impulse[:, : form.length])
-        taps: Complex = fft.rfft(impulse.reshape(len(power), self._parts, size), 2 * size, workers=workers)
-        return taps, np.asarray(power[:, self._gain > 0].min(axis=1) > 0)
+        taps, ready = np.empty((len(power), self._parts, size + 1), np.complex128), np.empty(len(power), bool)
+
+        def design(part: slice) -> None:
+            gain = np.empty((part.stop - part.start, form.bins), np.complex128)
+            invert_spectra(power[part], self._turned, gain, ready[part])
+            impulse = fft.irfft(gain, form.length, overwrite_x=True)
+            pieces = np.zeros((len(gain), self._parts, 2 * size))
+            for p in range(self._parts):
+                begin, end = p * size, min((p + 1) * size, form.length)
+                np.multiply(impulse[:, begin:end], self._taper[begin:end], out=pieces[:, p, : end - begin])
+            taps[part] = fft.rfft(pieces, overwrite_x=True)
+
+        split(len(power), TOGETHER, design)
+        return taps, ready
 
 
 class _Channels(NamedTuple):
