@@ -59,8 +59,8 @@ class Probe:
         items, put_all, write, post = MqttSource.items, Engine.put_all, InfluxSink.write, Database.post
 
         def told(source: MqttSource, position: Any) -> Iterator[Any]:
-            for item in items(source, position):
-                if not ready.exists():
+            for n, item in enumerate(items(source, position)):
+                if not n:
                     ready.touch()
                 yield item
 
