@@ -154,7 +154,7 @@ class Aligner:
         g.restart[rows] = False
         for row in rows[g.next[rows] == g.cut[rows]].tolist():
             self.assets[self._names[row]].begin_anew()
-        self._grid.give_back(rows)
+        self._grid.give_back(rows, hops)
         self.telemetry.hops += hops * len(rows)
         return Frame(streams, restart, hops, first, rows)
 

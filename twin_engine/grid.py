@@ -86,15 +86,15 @@ class Grid:
         for array, before in zip(self.cells(row, lane), kept, strict=True):
             array[:, :same], array[:, same:] = before[:, :same], 0
 
-    def give_back(self, rows: Int) -> None:
-        """Give back what a backlog needed of some rows."""
+    def give_back(self, rows: Int, hops: int) -> None:
+        """Give back what a backlog needed of rows of which so many hops were cut."""
         g = self.rows
-        for lane, per_hop in enumerate(self.lanes.per_hop.tolist()):
+        for lane, n in enumerate((self.lanes.per_hop * hops).tolist()):
             wide = slice(*self.lanes.first[lane : lane + 2].tolist())
-            for row in rows[g.size[rows, lane] > _ROOM + 4 * per_hop].tolist():
+            for row in rows[g.size[rows, lane] > _ROOM + 4 * n].tolist():
                 keep = max(0, int(g.top[row, wide].max()) - int(g.base[row, lane]))
-                if g.size[row, lane] > 4 * max(keep, per_hop):
-                    self.resize(row, lane, 2 * max(keep, per_hop))
+                if g.size[row, lane] > 4 * max(keep, n):
+                    self.resize(row, lane, 2 * max(keep, n))
 
 
 def _lanes(graph: Graph) -> Lanes:
