@@ -2,9 +2,11 @@
 
 1000 twins at 0.5 a second, 2500 at 1, 5000 at 1, 5000 at 5: a message a sample (JSON), keyed by asset, into Kafka; a worker process
 updates the twins; a sink process writes each twin's update to InfluxDB. Latency is from the call that sends a message to the database's
-word that it has taken the point, for every single message. Lost is what never arrived there. Prints one JSON line a rung, with the CPU of
-generator, worker and sink. KAFKA_BOOTSTRAP, INFLUX_URL, INFLUX_TOKEN, INFLUX_ORG, INFLUX_BUCKET say where the servers are (``make
-services``). The first ``WARM`` seconds are not counted.
+word that it has taken the point, for every single message, and by hop: ``worker`` until the sink's process has the update, ``database``
+until the database's word. Of the first, the worker's own count says how long its batches were in ``input`` (the newest message's way
+through the broker), ``step`` and ``send``, on average. Lost is what never arrived there. Prints one JSON line a rung, with the CPU
+(cores) of generator, worker and sink. KAFKA_BOOTSTRAP, INFLUX_URL, INFLUX_TOKEN, INFLUX_ORG, INFLUX_BUCKET say where the servers are
+(``make services``). The first ``WARM`` seconds are not counted.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ import numpy as np
 import psutil
 from aiokafka import AIOKafkaProducer
 
+from compose.services.ports import free_ports
 from streams.kafka.client import Kafka
 from streams.kafka.topics import Names, ensure, partition_of
 from twin_engine.records import Position, Sink, Update
@@ -46,17 +50,19 @@ codec = "json"
 [worker]
 runtime = "{runtime}"
 snapshot_every = 10
+[metrics]
+port = {port}
 [sinks.influx]
 to = "influx:{url}/{bucket}?org={org}&refused={folder}/refused.jsonl"
 """
 
 
 class Traced:
-    """A sink that notes when it had taken each (sample, asset) of an update, and the update's own times."""
+    """A sink that notes, for each (sample, asset) of an update, when it got it and when it had taken it: ``times`` has these two."""
 
     def __init__(self, sink: Sink, assets: int, samples: int, first: int) -> None:
         self._sink, self._first, self._open = sink, first, []
-        self.done = np.full((samples, assets), np.nan)
+        self.times = np.full((2, samples, assets), np.nan)
 
     def open(self, position: Position) -> None:
         """As the sink's."""
@@ -68,19 +74,23 @@ class Traced:
         for key, block in update.outputs.items():
             if key.startswith("level."):
                 places = np.array([int(update.assets[row][1:]) for row in block.rows])
-                self._open.append((block.start - self._first, places, block.values.shape[2], update.arrival / 1e9))
+                self._open.append((block.start - self._first, places, block.n))
+                self._note(0, *self._open[-1])
 
     def flush(self) -> Position:
         """Hand on and note the time."""
         position = self._sink.flush()
-        now = time.time()
-        for start, places, n, _ in self._open:
-            for t in range(n):
-                inside = (start + t >= 0) & (start + t < len(self.done))
-                cell = (start[inside] + t, places[inside])
-                self.done[cell] = np.where(np.isnan(self.done[cell]), now, self.done[cell])
+        for start, places, n in self._open:
+            self._note(1, start, places, n)
         self._open.clear()
         return position
+
+    def _note(self, hop: int, start: np.ndarray, places: np.ndarray, n: int) -> None:
+        now, noted = time.time(), self.times[hop]
+        for t in range(n):
+            inside = (start + t >= 0) & (start + t < len(noted))
+            cell = (start[inside] + t, places[inside])
+            noted[cell] = np.where(np.isnan(noted[cell]), now, noted[cell])
 
     def close(self) -> None:
         """As the sink's."""
@@ -102,7 +112,7 @@ def sink_process(config: str, name: str, assets: int, samples: int, first: int, 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, delivery.stop)
         await delivery.run()
-        np.save(trace, traced.done)
+        np.save(trace, traced.times)
 
     asyncio.run(main())
 
@@ -151,7 +161,7 @@ async def generate(bootstrap: str, topic: str, assets: int, rate: float, samples
 async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
     """Run one rung and return its figures."""
     name, assets, rate, theirs = RUNGS[number]
-    app, bootstrap = f"ladder{number}-{time.time_ns()}", os.environ["KAFKA_BOOTSTRAP"]
+    app, bootstrap, port = f"ladder{number}-{time.time_ns()}", os.environ["KAFKA_BOOTSTRAP"], free_ports(1)[0]
     await ensure(Kafka(bootstrap), {f"{app}.in": {}}, PARTITIONS)
     with tempfile.TemporaryDirectory() as folder:
         config, trace = Path(folder) / "config.toml", Path(folder) / "trace.npy"
@@ -164,6 +174,7 @@ async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
                 bootstrap=bootstrap,
                 runtime=runtime,
                 folder=folder,
+                port=port,
                 url=os.environ["INFLUX_URL"],
                 bucket=os.environ["INFLUX_BUCKET"],
                 org=os.environ["INFLUX_ORG"],
@@ -177,25 +188,48 @@ async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
         given = ["--sink", str(config), "--sizes", f"{assets},{samples},{first}", "--trace", str(trace)]
         await _topic(bootstrap, Names(app, name).of("dead"))
         sink = subprocess.Popen([sys.executable, "-m", "bench.ladder", *given], env=env, stdout=log, stderr=log)
+        warm = asyncio.create_task(_counted(port, first / rate + WARM))
         sent, generator = await generate(bootstrap, f"{app}.in", assets, rate, samples, first)
         await asyncio.sleep(3)
+        before, after = await warm, await _counted(port)
         cpu = {who: sum(psutil.Process(p.pid).cpu_times()[:2]) for who, p in (("worker", worker), ("sink", sink))}
         for process in (worker, sink):
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(process.wait, 60)
         if not trace.exists():
             raise RuntimeError((Path(folder) / "log").read_text()[-3000:])
-        done = np.load(trace)
-    lost = int(np.isnan(done).sum())
-    counted = (done - sent)[int(WARM * rate) :]
-    p50, p99, worst = np.nanpercentile(counted, [50, 99, 100]) * 1000
+        times = np.load(trace)
+    lost, warm = int(np.isnan(times[1]).sum()), int(WARM * rate)
+    spans = {"all": times[1] - sent, "worker": times[0] - sent, "database": times[1] - times[0]}
+    figures = {hop: np.round(np.nanpercentile(span[warm:], [50, 99, 100]) * 1000, 1).tolist() for hop, span in spans.items()}
+    p50, p99, worst = figures.pop("all")
+    spent = {name: after[name] - before[name] for name in after}
+    inside = {hop: round(1000 * took / spent["batches"], 2) for hop, took in spent.items() if hop != "batches"}
     span = seconds + WARM
     return {
         "name": "ladder", "rung": number, "twins": assets, "rate": rate, "seconds": seconds, "over": "kafka", "runtime": runtime,
-        "messages": int(done.size), "lost": lost, "p50_ms": round(p50, 1), "p99_ms": round(p99, 1), "worst_ms": round(worst, 1),
-        "opentwins_ms": theirs, "cpu_generator": round(generator / span, 3), "cpu_worker": round(cpu["worker"] / span, 3),
+        "messages": int(sent.size), "lost": lost, "p50_ms": p50, "p99_ms": p99, "worst_ms": worst,
+        "opentwins_ms": theirs, "hops_p50_p99_ms": {hop: found[:2] for hop, found in figures.items()}, "worker_hops_mean_ms": inside,
+        "cpu_generator": round(generator / span, 3), "cpu_worker": round(cpu["worker"] / span, 3),
         "cpu_sink": round(cpu["sink"] / span, 3),
     }  # fmt: skip
+
+
+async def _counted(port: int, when: float = 0.0) -> dict[str, float]:
+    """Return, at a time, the seconds that the worker's batches have spent in each hop by its own count, and their number as ``batches``."""
+
+    def get() -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return answer.read().decode().splitlines()
+
+    await asyncio.sleep(max(0.0, when - time.time()))
+    found: dict[str, float] = {}
+    for line in await asyncio.to_thread(get):
+        if line.startswith("twin_engine_hop_seconds_total"):
+            found[line.partition('hop="')[2].partition('"')[0]] = float(line.rpartition(" ")[2])
+        elif line.startswith("twin_engine_batches_total"):
+            found["batches"] = float(line.rpartition(" ")[2])
+    return found
 
 
 async def _topic(bootstrap: str, topic: str) -> None:
