@@ -74,6 +74,16 @@ class _Lane:
         self._suspect = reading
         self._grid.rows.held[self._at] = reading is not None
 
+    def all_good(self, reading: Reading, channels: Int) -> bool:
+        """Whether there is nothing to judge: no channel has a record, all values are finite, in range, and in the channels' units."""
+        if not self._grid.rows.plain[self._at[0], self.first + channels].all():
+            return False
+        if any(unit not in {"", self.judge[c].unit} for unit, c in zip(reading.units, map(int, channels), strict=False)):
+            return False
+        k, values = self._grid.lanes, reading.values
+        low, high = k.low[self.first + channels][:, None], k.high[self.first + channels][:, None]
+        return bool(np.isfinite(values).all() and (values >= low).all() and (values <= high).all())
+
     def judged(self, channels: Int) -> None:
         """Note for the short way what the judges of channels have come to."""
         plain = self._grid.rows.plain[self._at[0]]
@@ -254,6 +264,8 @@ class AssetAligner:
         return self.closed * lane.per_hop if self.closed > NEVER else NEVER
 
     def _judged(self, lane: _Lane, reading: Reading, channels: Int) -> tuple[Float, Bool]:
+        if lane.all_good(reading, channels):
+            return reading.values, np.ones(reading.values.shape, bool)
         values, ok = np.empty(reading.values.shape), np.empty(reading.values.shape, bool)
         for i, c in enumerate(channels):
             unit = reading.units[i] if reading.units else ""
