@@ -19,7 +19,7 @@ from twin_engine.buffer import no_arrays
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
 from twin_engine.grid import Grid
-from twin_engine.kernels.grid import NEVER, cut, place
+from twin_engine.kernels.grid import DROPPED, NEVER, cut, place
 from twin_engine.ports import Block, Float, Frame, Int
 from twin_engine.records import Reading, Reason, Singles
 from twin_engine.telemetry import Telemetry
@@ -121,14 +121,16 @@ class Aligner:
 
     def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
         """Put samples on the grid; what is no common case goes as a reading."""
-        at = 0
+        at, dropped = 0, np.zeros(len(DROPPED), np.int64)
         while True:
-            at, put = place(self._grid.rows, self._grid.lanes, *samples, at)
+            at, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, at)
             self.telemetry.samples += put
             if at == len(samples.rows):
-                return
+                break
             self.put(reading(at))
             at += 1
+        for reason, n in zip(DROPPED, dropped.tolist(), strict=True):
+            self.telemetry.drop(reason, n)
 
     def frames(self) -> Iterator[Frame]:
         """Yield what can be cut; assets with as many hops ready go together."""

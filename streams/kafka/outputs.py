@@ -17,6 +17,7 @@ from streams.update_codec import encode_update
 from twin_engine.records import COMMAND, Command, Reject, Update, event_line
 
 TIMEOUT = 60.0  # seconds
+BATCH = 1 << 17  # bytes that are sent to a partition at once, but for one longer message
 
 
 class Sender:
@@ -29,7 +30,9 @@ class Sender:
 
     async def open(self) -> None:
         """Connect."""
-        self._producer = AIOKafkaProducer(**self._kafka.options(), enable_idempotence=True, linger_ms=2, max_request_size=LARGEST)
+        self._producer = AIOKafkaProducer(
+            **self._kafka.options(), enable_idempotence=True, linger_ms=2, max_request_size=LARGEST, max_batch_size=BATCH
+        )
         await self._producer.start()
 
     async def send(self, topic: str, value: bytes, **options: Any) -> None:

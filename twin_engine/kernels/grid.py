@@ -16,6 +16,8 @@ from twin_engine.ports import Bool, Float, Int
 
 NEVER = -(2**62)
 FAR = 2**62
+DROPPED = ("late", "duplicate", "conflict", "not_finite")
+_UNCOMMON, _LATE = -1, -2
 
 
 class Lanes(NamedTuple):
@@ -76,64 +78,77 @@ class Rows(NamedTuple):
 
 
 @kernel
-def place(g: Any, k: Any, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int, i: int) -> Any:
-    """Put samples on the grid from the i-th on; return the first that is not a common case (or how many there are) and the values put.
+def place(
+    g: Any, k: Any, dropped: Int, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int, i: int
+) -> Any:
+    """Put samples on the grid from the i-th on; return the first that is not a common case (or how many there are) and the values taken.
 
     Sample i is of ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel of the
-    twin, which ``channels`` names.
+    twin, which ``channels`` names. dropped: values that are counted there and left out, by the place of their reason in ``DROPPED``.
     """
     put = 0
     while i < len(rows):
         row, lane, lo, hi = rows[i], lanes[i], ends[i], ends[i + 1]
         if row < 0 or lane < 0:
             break
-        cell = _cell(g, k, row, lane, times[i])
-        if cell < 0:
-            break
-        first, size, offset, free = k.first[lane], g.size[row, lane], g.offset[row, lane], True
+        plain = True
         for j in range(lo, hi):
             c, x = channels[j], values[j]
-            free &= g.plain[row, c] and k.low[c] <= x and x <= k.high[c] and math.isfinite(x)
-            free &= not g.filled[offset + (c - first) * size + cell]
-        if not free:
+            plain &= g.plain[row, c] and (k.low[c] <= x <= k.high[c] or not math.isfinite(x))
+        cell = _cell(g, k, row, lane, times[i]) if plain else _UNCOMMON
+        if cell == _UNCOMMON:
             break
-        index = g.base[row, lane] + cell
         for j in range(lo, hi):
-            c = channels[j]
-            at = offset + (c - first) * size + cell
-            g.values[at], g.valid[at], g.filled[at] = values[j], True, True
-            g.top[row, c] = max(g.top[row, c], index + 1)
+            dropped[3] += not math.isfinite(values[j])
+        if cell == _LATE:
+            dropped[0] += hi - lo
+        else:
+            _fill(g, k, dropped, row, lane, cell, channels[lo:hi], values[lo:hi])
         put += hi - lo
         g.newest[row, lane] = max(g.newest[row, lane], times[i])
-        g.lead[row] = max(g.lead[row], (index + 1) // k.per_hop[lane])
         advance(g, k, row, arrivals[i])
         i += 1
     return i, put
 
 
 @kernel
+def _fill(g: Any, k: Any, dropped: Int, row: int, lane: int, cell: int, channels: Int, values: Float) -> None:
+    """Put the values of a sample into a cell, save for channels where there is one; the first is kept."""
+    first, size, offset, index = k.first[lane], g.size[row, lane], g.offset[row, lane], g.base[row, lane] + cell
+    for j in range(len(channels)):
+        c, x = channels[j], values[j]
+        at, ok = offset + (c - first) * size + cell, math.isfinite(x)
+        if g.filled[at]:
+            dropped[1 if g.values[at] == x or not (ok or g.valid[at]) else 2] += 1
+        else:
+            g.values[at], g.valid[at], g.filled[at] = x, ok, True
+        g.top[row, c] = max(g.top[row, c], index + 1)
+    g.lead[row] = max(g.lead[row], (index + 1) // k.per_hop[lane])
+
+
+@kernel
 def _cell(g: Any, k: Any, row: int, lane: int, time: int) -> int:
-    """Return the cell of a sample that comes when and where it should, else -1. The first of a row says where the row begins."""
+    """Return the cell of a sample that comes where it should, _LATE, or _UNCOMMON. The first of a row says where the row begins."""
     if g.cut[row] != FAR or g.held[row, lane] or (g.newest[row, lane] > NEVER and abs(time - g.newest[row, lane]) > k.bound[lane]):
-        return -1
+        return _UNCOMMON
     rate, period, per_hop = k.rate[lane], k.period[lane], k.per_hop[lane]
     whole = time // period
     index = whole * rate + ((time - whole * period) * rate + period // 2) // period
     whole = index // rate
     on_grid = whole * period + ((index - whole * rate) * period + rate // 2) // rate
     if abs(on_grid - time) > k.slack[lane]:
-        return -1
+        return _UNCOMMON
     if g.next[row] == NEVER:
         g.next[row] = index // per_hop
         for other in range(len(k.per_hop)):
             g.base[row, other] = g.next[row] * k.per_hop[other]
     if index // per_hop - g.shift[row] - max(g.lead[row], g.next[row], g.closed[row]) - 1 > k.wait[lane]:
-        return -1
+        return _UNCOMMON
     inner = index - g.shift[row] * per_hop
     cell = inner - g.base[row, lane]
-    if cell >= g.size[row, lane] or (g.closed[row] > NEVER and inner < g.closed[row] * per_hop):
-        return -1
-    return cell
+    if cell < 0 or (g.closed[row] > NEVER and inner < g.closed[row] * per_hop):
+        return _LATE
+    return cell if cell < g.size[row, lane] else _UNCOMMON
 
 
 @kernel
