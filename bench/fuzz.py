@@ -2,7 +2,8 @@
 
 Valid payloads are cut, flipped, spliced with each other, their lengths and types changed, N of them for each codec (default 20,000).
 Nothing may be raised, no reject may lack a reason, a detail or its bytes, or be of an error that the codec did not foresee, and every
-reading must be whole. Prints a JSON line a codec and one of all: what came out, payloads a second, us to decode one sample.
+reading must be whole; what a codec reads together must be what it reads one by one. Prints a JSON line a codec and one of all: what came
+out, payloads a second, us to decode one sample. With ``--keep`` the counts go to ``bench/results``.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bench.record import write
 from streams.codecs import CODECS, cbor, open_codec
 from streams.codecs.when import END
-from twin_engine.records import Codec, Reading, Record, Reject
+from twin_engine.records import Codec, Reading, Record, Reject, Singles
 
 NOW = 1_700_000_000 * 10**9
 Message = tuple[str, bytes]
+TOGETHER, RUN = {"json"}, 500  # codecs that have a way of their own for many messages, and how many they get
 OPTIONS = {"arrakis": {"channels": "0=H1:h@16384,3=H1:m@16384"}}
 PATTERNS = {
     "arrow": "{asset}",
@@ -165,13 +168,30 @@ def checked(item: Reading | Reject, raw: bytes) -> str:
     return "readings" if named and shaped and typed and bounded else "bad"
 
 
+def same_together(name: str, records: list[Record]) -> bool:
+    """Whether ``decode_all`` says what ``decode`` says, one after the other."""
+    alone, rejects = list[Any](), list[Any]()
+    codec = codec_of(name)
+    for record in records:
+        for item in codec.decode(record):
+            (rejects if isinstance(item, Reject) else alone).append((record, item) if isinstance(item, Reject) else item)
+    found, refused = codec_of(name).decode_all(records)
+    readings = [r for item in found for r in (map(item.reading, range(len(item.times))) if isinstance(item, Singles) else [item])]
+    return refused == rejects and [told(r) for r in readings] == [told(r) for r in alone]
+
+
+def told(reading: Reading) -> tuple[Any, ...]:
+    """Return a reading as what can be compared; its position is a batch's."""
+    return reading.asset, tuple(reading.channels), reading.times.tolist(), reading.values.tobytes(), reading.arrival, tuple(reading.units)
+
+
 def fuzz(name: str, payloads: int, seed: int) -> dict[str, Any]:
     """Return the counts of one codec: readings, rejects by reason, messages that say nothing (``silent``), and what is wrong (``bad``)."""
     rng = random.Random(f"{name} {seed}")
     codec, messages = codec_of(name), valid(name)
     bodies, topics = [body for _, body in messages], subjects(messages, rng)
     counts: Counter[str] = Counter(bad=0)
-    spent = 0.0
+    spent, run = 0.0, list[Record]()
     for i in range(payloads):
         if i % 10_000 == 0:
             codec = codec_of(name)
@@ -183,6 +203,10 @@ def fuzz(name: str, payloads: int, seed: int) -> dict[str, Any]:
         items = codec.decode(record)
         spent += time.perf_counter() - start
         counts["silent"] += not items
+        run.append(record)
+        if name in TOGETHER and len(run) == RUN:
+            counts["bad"] += not same_together(name, run)
+        run = run if len(run) < RUN else []
         for item in items:
             kind = checked(item, record.raw)
             counts[kind] += 1
@@ -215,6 +239,7 @@ def main() -> int:
     parser.add_argument("--payloads", type=int, default=20_000)
     parser.add_argument("--codec", choices=sorted(CODECS), action="append")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="write bench/results/fuzz_CODEC.json")
     parser.add_argument("--data", help="not used")
     said = parser.parse_args()
     warnings.simplefilter("error")  # a warning is something unforeseen too
@@ -222,6 +247,10 @@ def main() -> int:
     for name in said.codec or sorted(CODECS):
         results.append(fuzz(name, said.payloads, said.seed))
         print(json.dumps(results[-1]), flush=True)
+        if said.keep:
+            counts = {key: value for key, value in results[-1].items() if key not in {"codec", "payloads", "per_s", "us"}}
+            taken = said.payloads - counts.pop("bad")
+            write(f"fuzz_{name}", ours=taken, peer=said.payloads, unit="payloads without a fault", seed=said.seed, **counts)
     bad = sum(int(result["bad"]) for result in results)
     print(json.dumps({"name": "fuzz", "payloads": said.payloads, "codecs": len(results), "bad": bad}))
     return bad > 0
