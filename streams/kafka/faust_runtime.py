@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import faust
@@ -17,7 +18,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
 from streams.kafka.client import Kafka, KafkaFailure
-from streams.kafka.runtime import Handler, subject_of
+from streams.kafka.runtime import Handler, record_of
 from twin_engine.records import Record
 
 _WITHIN = 0.02  # seconds that a batch may grow
@@ -112,11 +113,8 @@ class FaustRuntime:
 
 
 def _record(message: Any) -> Record:
-    headers = dict(message.headers) if message.headers else {}
-    key = message.key.decode(errors="replace") if message.key else ""
-    return Record(
-        message.value or b"", subject_of(key, headers), message.topic, message.offset, int(message.timestamp * 1000) * 1_000_000, headers
-    )
+    """As ``record_of``, of a message whose time is in seconds."""
+    return replace(record_of(message), arrival=int(message.timestamp * 1000) * 1_000_000)
 
 
 def _credentials(kafka: Kafka) -> Any:

@@ -32,6 +32,7 @@ from streams.kafka.client import Kafka
 from streams.kafka.outputs import send_command
 from streams.kafka.topics import ensure, partition_of
 from streams.registry import sink_at, source_at
+from tests.room import room
 from twin_engine.errors import InputError, SinkError
 from twin_engine.records import Command, Idle, Item, Position, Reading, parse_line
 from twin_engine.run import SNAPSHOT
@@ -39,12 +40,6 @@ from twin_engine.service import run
 from twin_engine.snapshot import read_snapshot
 
 T0, COUNT = 1_700_000_000, 1200
-TWIN = """
-from twin_engine import Channel, Stream, Twin
-from twin_engine.detect import Alarm, Level
-twin = Twin("room", "1 s", [Stream("s", 1, [Channel("value", unit="degC")])],
-            {"level": Level("s", memory="60 s"), "alarm": Alarm("level", rate="1/h")}, show=("level",))
-"""
 
 
 async def _send(bootstrap: str, topic: str, said: list[tuple[str, bytes, int]], **options: Any) -> None:
@@ -126,7 +121,7 @@ def test_a_run_that_is_killed_and_begun_again_equals_an_undisturbed_one(
     kafka: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("room.py").write_text(TWIN)
+    Path("room.py").write_text(room("value"))
     name, outs = topic(kafka, unique, 2), [topic(kafka, f"{unique}.{i}", 2) for i in range(2)]
     uri = f"kafka://{kafka}/{name}?codec=json&group={unique}"
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -274,8 +269,8 @@ def test_a_secured_cluster_lets_in_who_has_the_password_and_is_waited_for_while_
     secret.write_text(server.facts["password"])
     base = f"kafkas://{server.facts['user']}@{server.env['KAFKA_BOOTSTRAP']}"
     said = f"ca={server.facts['ca']}&password_file={secret}"
-    Path("room.py").write_text(TWIN)
-    Path("next.py").write_text(TWIN.replace(', unit="degC"', "").replace('"room"', '"next"'))
+    Path("room.py").write_text(room("value"))
+    Path("next.py").write_text(room("value", "1", name="next"))
     Path("in.jsonl").write_text("".join(f'{{"asset": "a", "channel": "value", "ts": {T0 + i}, "value": {i}}}\n' for i in range(100)))
 
     def say() -> None:

@@ -19,6 +19,7 @@ from compose.services import Server
 from streams import Spool
 from streams.codecs import Pattern, open_codec
 from streams.registry import sink_at
+from tests.room import room
 from tests.services.clients import PATIENCE, Listener
 from tests.streams.mqtt_helpers import BEGIN, address, last, publish, source, take
 from tests.streams.test_mqtt_sink import until as heard
@@ -28,12 +29,6 @@ from twin_engine.run import SNAPSHOT
 from twin_engine.snapshot import Snapshot, read_snapshot
 
 COUNT = 800
-TWIN = """
-from twin_engine import Channel, Stream, Twin
-from twin_engine.detect import Alarm, Level
-twin = Twin("room", "1 s", [Stream("s", 1, [Channel("x")])],
-            {"level": Level("s", memory="60 s"), "alarm": Alarm("level", rate="1/h")}, show=("level",))
-"""
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -61,7 +56,7 @@ def test_a_command_that_is_stopped_and_begun_again_equals_an_undisturbed_one(
     mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("room.py").write_text(TWIN)
+    Path("room.py").write_text(room("x", "1"))
     x = np.random.default_rng(5).normal(size=COUNT)
     x[700] += 20
     said = [(a, msgspec.json.encode({"ts": BEGIN + i, "value": value})) for i, value in enumerate(x.tolist()) for a in "ab"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.room import room as room_twin
 from twin_engine.clock import NS
 from twin_engine.errors import InputError
 from twin_engine.run import SNAPSHOT
@@ -15,18 +16,12 @@ from twin_engine.service import run
 from twin_engine.snapshot import read_snapshot
 
 T0 = 1_700_000_000 * NS
-TWIN = """
-from twin_engine import Channel, Stream, Twin
-from twin_engine.detect import Alarm, Level
-twin = Twin("room", "1 s", [Stream("s", 1, [Channel("t", unit="degC")])],
-            {"level": Level("s", memory="60 s"), "alarm": Alarm("level", rate="1/h")}, show=("level",))
-"""
 
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "room.py").write_text(TWIN)
+    (tmp_path / "room.py").write_text(room_twin())
     rng = np.random.default_rng(0)
     rows = [
         f"{T0 // NS + k},{name},{20 + rng.standard_normal() + (30 if name == 'b' and k == 600 else 0):.3f}"

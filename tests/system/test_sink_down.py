@@ -16,6 +16,7 @@ import pytest
 import streams
 from streams.sink_jsonl import JsonlSink
 from streams.sink_parquet import ParquetSink
+from tests.room import room as room_twin
 from twin_engine.errors import SinkError
 from twin_engine.run import SNAPSHOT
 from twin_engine.service import run
@@ -24,19 +25,13 @@ from twin_engine.snapshot import read_snapshot
 T0 = 1_700_000_000
 CAP = 40_000  # bytes: less than the run gives in all
 SOURCE = "csv:in.csv?time=time&unit=s&asset=room"
-TWIN = """
-from twin_engine import Channel, Stream, Twin
-from twin_engine.detect import Alarm, Level
-twin = Twin("room", "1 s", [Stream("s", 1, [Channel("t", unit="degC")])],
-            {"level": Level("s", memory="60 s"), "alarm": Alarm("level", rate="1/h")}, show=("level",))
-"""
 
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a twin, its input, and the events of a run that nothing disturbed."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "room.py").write_text(TWIN)
+    (tmp_path / "room.py").write_text(room_twin())
     rng = np.random.default_rng(0)
     rows = [f"{T0 + k},a,{20 + rng.standard_normal() + 30 * (k > 150 and k % 90 == 0):.3f}" for k in range(900)]
     (tmp_path / "in.csv").write_text("time,room,t\n" + "\n".join(rows) + "\n")
