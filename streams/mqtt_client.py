@@ -30,7 +30,7 @@ from twin_engine.errors import TwinError
 
 SETUP = 10.0  # seconds for the first connection
 _LONGEST = 30.0  # seconds between attempts at the most
-_PARTING = 1.0  # seconds that the broker has to read what was said last
+_PARTING = 5.0  # seconds that the broker has to read what was said last
 _TICK = 0.25  # seconds between looks at the clock
 _DENIED = ("Not authorized", "Bad user name or password", "Bad authentication method", "Banned", "Client identifier not valid")
 log = logging.getLogger("streams.mqtt")
