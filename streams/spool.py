@@ -16,6 +16,7 @@ from twin_engine.errors import SinkError
 from twin_engine.records import InputKeeper, Position, Reading, Sink, Update, Watcher
 
 _BATCH = 64 << 20  # bytes delivered from the spool between flushes of the sink
+_MOST = 32 << 20  # bytes that are remembered of what the sink was given since its last flush
 _UPDATE, _READING = b"u", b"r"  # first byte of a record
 log = logging.getLogger("twin_engine.spool")
 
@@ -23,10 +24,11 @@ log = logging.getLogger("twin_engine.spool")
 class Spool:
     """Wraps a sink.
 
-    While the sink works, updates (and readings, where it keeps the input) go straight to it, and those since its last flush are remembered.
-    When it raises SinkError they go to a file in ``directory``, and so does all that follows; at each flush, once ``retry`` seconds have
-    passed, and at close, the sink is opened again at its last good position and given what is in the file. When the file holds ``cap``
-    bytes, ``write`` waits for the sink, which keeps the source from being read; after ``patience`` seconds it raises SinkError.
+    While the sink works, updates (and readings, where it keeps the input) go straight to it, and those since its last flush are remembered;
+    it is flushed early where they are many. When it raises SinkError they go to a file in ``directory``, and so does all that follows; at
+    each flush, once ``retry`` seconds have passed, and at close, the sink is opened again at its last good position and given what is in
+    the file. When the file holds ``cap`` bytes, ``write`` waits for the sink, which keeps the source from being read; after ``patience``
+    seconds it raises SinkError.
 
     show: outputs that are kept besides events. A file is deleted two flushes after it was delivered: until then a snapshot may refer to it.
     """
@@ -46,6 +48,7 @@ class Spool:
         self._cap, self._retry, self._patience, self._clock = cap, retry, patience, clock or WallClock()
         self._inner: Position = None  # the sink's, after its last good flush
         self._since: list[bytes] = []  # what it was given after that
+        self._bytes = 0  # of these
         self._file: SpoolFile | None = None  # open while the sink is down
         self._tried = 0
         self._delivered: list[tuple[int, SpoolFile]] = []  # flushes until then, and a file that was delivered
@@ -60,7 +63,7 @@ class Spool:
 
     def open(self, position: Position) -> None:
         """Go on from a position, the sink down or not; at the very beginning (None) a sink that cannot be opened raises SinkError."""
-        self._since, self._file, self._delivered = [], None, []
+        self._since, self._bytes, self._file, self._delivered = [], 0, None, []
         self._inner, held = (position["inner"], position["held"]) if position else (None, None)
         SpoolFile.clear(self._directory, keep=held[0] if held else None)
         if held:
@@ -98,10 +101,20 @@ class Spool:
                 give()
             except SinkError as error:
                 self._go_down(error)
-        if self._file is None:
-            self._since.append(data)
-        else:
+        if self._file is not None:
             self._file.append(data)
+            return
+        self._since.append(data)
+        self._bytes += len(data)
+        if self._bytes > _MOST:
+            self._flush_sink()
+
+    def _flush_sink(self) -> None:
+        try:
+            self._inner = self._sink.flush()
+            self._since, self._bytes = [], 0
+        except SinkError as error:
+            self._go_down(error)
 
     def _wait_for_room(self, size: int) -> None:
         """Wait until the sink is back, while the file is full."""
@@ -126,7 +139,7 @@ class Spool:
         self._file, self._tried = SpoolFile.create(self._directory), self._clock.now()
         for data in self._since:
             self._file.append(data)
-        self._since = []
+        self._since, self._bytes = [], 0
 
     def _recover(self) -> bool:
         """Open the sink at its last good position, give it what is next in the file, and return whether it took it.
@@ -162,11 +175,7 @@ class Spool:
         if self._file is not None and self._clock.now() - self._tried >= self._retry * NS:
             self._recover()
         if self._file is None:
-            try:
-                self._inner = self._sink.flush()
-                self._since = []
-            except SinkError as error:
-                self._go_down(error)
+            self._flush_sink()
         self._flushes += 1
         for flushes, file in self._delivered:
             if self._flushes - flushes > 2:

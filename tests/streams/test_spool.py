@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import streams.spool
 from streams.spool import Spool
 from streams.update_codec import decode_update, encode_update
 from twin_engine.clock import NS
@@ -103,10 +104,19 @@ def test_an_update_survives_the_disk() -> None:
     assert (again.twin, list(again.assets), again.events, again.until, again.arrival) == ("t", ["a", "e"], update.events, 5, 6)
 
 
-@given(st.lists(st.sampled_from(["write", "write", "write", "break", "mend", "flush", "crash", "wait"]), max_size=40))
-@settings(max_examples=150, deadline=None)
-def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
-    """A crash goes back to the last flush, from which the input is played again, as a run does."""
+ACTIONS = st.lists(st.sampled_from(["write", "write", "write", "break", "mend", "flush", "crash", "wait"]), max_size=40)
+
+
+@given(ACTIONS, st.sampled_from([1, 300, 1 << 20]))
+@settings(max_examples=200, deadline=None)
+def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path_factory: pytest.TempPathFactory, actions: list[str], most: int) -> None:
+    """A crash goes back to the last flush, from which the input is played again, as a run does. most: bytes remembered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams.spool, "_MOST", most)
+        whatever_happens(tmp_path_factory, actions)
+
+
+def whatever_happens(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
     directory = tmp_path_factory.mktemp("spool")
     clock, flaky = FakeClock(), Flaky()
     spool = Spool(flaky, directory, clock=clock)
@@ -153,6 +163,22 @@ def test_files_go_when_no_snapshot_can_need_them(tmp_path: Path) -> None:
         counts.append(len(list(tmp_path.iterdir())))
     assert not spool.down
     assert counts == [1, 1, 0, 0]
+
+
+def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams.spool, "_MOST", 1000)
+    flaky = Flaky()
+    spool = Spool(flaky, tmp_path, clock=FakeClock())
+    spool.open(None)
+    for k in range(200):
+        spool.write(_update(k))
+        assert sum(map(len, spool._since)) <= 1000
+    flaky.broken = True
+    for k in range(200, 220):
+        spool.write(_update(k))
+    flaky.broken = False
+    spool.close()
+    assert flaky.kept == [str(k) for k in range(220)]
 
 
 def test_a_full_spool_waits_for_the_sink(tmp_path: Path) -> None:
