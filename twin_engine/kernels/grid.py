@@ -167,7 +167,7 @@ def advance(g: Any, k: Any, row: int, arrival: int) -> None:
     closed, n, lead, pending = max(g.closed[row], complete), g.pending_n[row], g.lead[row], g.pending[row]
     if lead > closed and (n == 0 or lead > pending[n - 1, 1]):
         n = min(n + 1, len(pending))
-        pending[n - 1] = arrival, lead
+        pending[n - 1, 0], pending[n - 1, 1] = arrival, lead
     gone = 0
     while gone < n and pending[gone, 0] + k.lateness[0] <= g.arrival[row]:
         closed = max(closed, pending[gone, 1])
@@ -175,7 +175,7 @@ def advance(g: Any, k: Any, row: int, arrival: int) -> None:
     while gone < n and pending[gone, 1] <= closed:
         gone += 1
     for i in range(gone, n):
-        pending[i - gone] = pending[i]
+        pending[i - gone, 0], pending[i - gone, 1] = pending[i, 0], pending[i, 1]  # a row at once would compile the text of an error
     g.pending_n[row], g.closed[row] = n - gone, closed
 
 
