@@ -127,8 +127,10 @@ WAYS = (_home, _container, _maven)
 
 
 def cluster() -> str:
-    """Return a new cluster's id."""
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """Return a new cluster's id: one that begins with a minus would be read as an option."""
+    while (name := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return name
 
 
 def prepare(program: Program, folder: Path, *, secure: bool) -> Server:

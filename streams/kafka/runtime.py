@@ -81,7 +81,7 @@ class AiokafkaRuntime:
             heartbeat_interval_ms=int(self._session * 300), max_partition_fetch_bytes=8 << 20, rebalance_timeout_ms=60_000,
             isolation_level="read_committed",
         )  # fmt: skip
-        listener = _Listener(consumer, handler, self._topic)
+        listener = _Listener(consumer, handler)
         consumer.subscribe([self._topic], listener=listener)
         try:
             await self._or_stop(consumer.start())
@@ -89,12 +89,13 @@ class AiokafkaRuntime:
                 begin, rebalances = time.monotonic(), listener.rebalances
                 batches = await self._or_stop(consumer.getmany(timeout_ms=_POLL, max_records=self._batch)) or {}
                 async with listener.lock:
+                    if listener.given:
+                        await listener.take_over()
                     if listener.rebalances == rebalances:  # else some may lie beyond the snapshot that was restored: they come again
                         for place, messages in batches.items():
                             behind = (consumer.highwater(place) or 0) - messages[-1].offset - 1
                             await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
                     await handler.tick()
-                listener.check()
                 if sum(map(len, batches.values())) < self._batch // 4:
                     await asyncio.sleep(max(0.0, begin + _PACE - time.monotonic()))
             async with listener.lock:
@@ -115,32 +116,35 @@ class AiokafkaRuntime:
 
 
 class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
-    """Hands rebalances on, one call at a time with batches, and counts them; what a handler raises is kept for the loop."""
+    """Hands rebalances on, one call at a time with batches, and counts them.
 
-    def __init__(self, consumer: AIOKafkaConsumer, handler: Handler, topic: str) -> None:
-        self.lock, self.rebalances = asyncio.Lock(), 0
-        self._consumer, self._handler, self._topic = consumer, handler, topic
-        self._failure: BaseException | None = None
+    ``given``: partitions that are paused until the handler has taken them over. The loop does that, not the listener: no heartbeat is sent
+    while a listener works, and a fleet may take longer than a session to restore.
+    """
 
-    def check(self) -> None:
-        """Raise what a handler raised in a rebalance."""
-        if self._failure is not None:
-            raise self._failure
+    def __init__(self, consumer: AIOKafkaConsumer, handler: Handler) -> None:
+        self.lock, self.rebalances, self.given = asyncio.Lock(), 0, set[TopicPartition]()
+        self._consumer, self._handler = consumer, handler
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Let go."""
         self.rebalances += 1
         async with self.lock:
+            self.given -= revoked
             await self._handler.revoked([p.partition for p in revoked])
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take over."""
+        """Note what is to be taken over."""
         self.rebalances += 1
-        async with self.lock:
-            try:
-                offsets = await self._handler.assigned(sorted(p.partition for p in assigned))
-            except Exception as error:  # noqa: BLE001 - aiokafka logs and goes on; the loop must not
-                self._failure = error
-                return
-            for partition, offset in offsets.items():
-                self._consumer.seek(TopicPartition(self._topic, partition), offset)
+        self.given |= assigned
+        self._consumer.pause(*assigned)
+
+    async def take_over(self) -> None:
+        """Take over what was given, and read it from where the handler says."""
+        given = sorted(self.given, key=lambda place: place.partition)
+        offsets = await self._handler.assigned([place.partition for place in given])
+        self.given -= set(given)
+        for place in given:
+            if place in self._consumer.assignment():  # else its revocation waits for the lock
+                self._consumer.seek(place, offsets[place.partition])
+                self._consumer.resume(place)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.services import KINDS, Missing, Server, programs, start
+from compose.services import KINDS, Missing, Server, kafka, programs, start
 from compose.services.ports import free_ports
 
 # Stands for the docker command: runs what is in the image here, with the container's name in the file of its process.
@@ -97,3 +97,7 @@ def test_a_cache_is_filled_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         programs.cached("thing", broken)
     assert programs.cached("thing", lambda folder: (folder / "whole").touch()).joinpath("whole").exists()
     assert [path.name for path in programs.cache().iterdir() if path.is_dir()] == ["thing"]
+
+
+def test_no_cluster_id_reads_as_an_option() -> None:
+    assert not any(kafka.cluster().startswith("-") for _ in range(1000))

@@ -1,0 +1,61 @@
+"""The plain runtime on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+pytest.importorskip("aiokafka")
+
+from aiokafka import AIOKafkaProducer
+
+from streams.kafka.client import Kafka
+from streams.kafka.runtime import AiokafkaRuntime
+from streams.kafka.topics import ensure
+from twin_engine.records import Record
+
+SESSION = 2.0
+
+
+class Slow:
+    """Takes longer to take over than a session; begins at offset 3."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.times = 0
+
+    async def assigned(self, partitions: Sequence[int]) -> dict[int, int]:
+        self.times += 1
+        await asyncio.sleep(1.5 * SESSION)
+        return dict.fromkeys(partitions, 3)
+
+    async def revoked(self, partitions: Sequence[int]) -> None: ...
+
+    async def take(self, partition: int, records: Sequence[Record], behind: int) -> None:
+        self.taken += [record.position for record in records]
+
+    async def tick(self) -> None: ...
+
+
+def test_a_fleet_that_takes_longer_than_a_session_to_restore_is_taken_over_once(kafka: str, unique: str) -> None:
+    async def main() -> Slow:
+        await ensure(Kafka(kafka), {unique: {}}, 1)
+        producer = AIOKafkaProducer(bootstrap_servers=kafka)
+        await producer.start()
+        handler, runtime = Slow(), AiokafkaRuntime(Kafka(kafka), unique, unique, session=SESSION)
+        for _ in range(5):
+            await producer.send_and_wait(unique, b"x")
+        task = asyncio.create_task(runtime.run(handler))
+        while len(handler.taken) < 40 and not task.done():  # over some heartbeats more
+            await producer.send_and_wait(unique, b"x")
+            await asyncio.sleep(SESSION / 10)
+        runtime.stop()
+        await task
+        await producer.stop()
+        return handler
+
+    handler = asyncio.run(asyncio.wait_for(main(), 120))
+    assert handler.times == 1
+    assert handler.taken[:40] == list(range(3, 43))
