@@ -18,7 +18,7 @@ from streams.kafka.updates import Updates
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
 from twin_engine.delivery import Delivery
-from twin_engine.errors import InputError
+from twin_engine.errors import InputError, SinkError
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Metrics, Observed
@@ -56,6 +56,9 @@ def delivery_of(config: Config, twin: Twin, name: str) -> Delivery:
         raise InputError(
             "sinks", expected=f"a section [sinks.{name}]", found=", ".join(config.sinks) or "none", mend="Add it, or name another."
         )
+    if section.state is not None and not section.state.absolute().parent.is_dir():
+        mend = "Mount a volume there, or check the path."
+        raise SinkError(f"sinks.{name}.state", expected="a folder that is there", found=f"no {section.state.absolute().parent}", mend=mend)
     names = Names(config.app, twin.name)
     updates = Updates(config.kafka.cluster(), names.of("updates"), f"{config.app}.sink.{name}")
     return Delivery(updates, streams.open_sink(section.to, show=tuple(twin.show)), state=section.state)

@@ -96,9 +96,24 @@ def test_kubernetes_runs_the_same_commands_on_a_valid_configuration(tmp_path: Pa
     (service,) = [m["data"]["service.toml"] for m in MANIFESTS if m["kind"] == "ConfigMap"]
     (tmp_path / "service.toml").write_text(service)
     config = read_config(tmp_path / "service.toml")
-    assert config.input.partitions >= next(m["spec"]["replicas"] for m in MANIFESTS if m["kind"] == "StatefulSet")
+    (workers,) = [m for m in MANIFESTS if m["kind"] == "StatefulSet" and m["metadata"]["name"] == "worker"]
+    assert config.input.partitions >= workers["spec"]["replicas"]
     for pod in PODS.values():
         _commands_are_known(pod["containers"][0]["args"], config)
+
+
+def test_the_place_of_a_sink_outlives_its_container() -> None:
+    state = read_config(COMPOSE / "service.toml").sinks["influx"].state
+    assert state is not None
+    assert state.parent == Path("/var/lib/twin-engine")
+    (volume,) = [v.partition(":")[0] for v in SERVICES["sink"]["volumes"] if v.endswith(f":{state.parent}")]
+    assert volume in yaml.safe_load((COMPOSE / "docker-compose.yml").read_text())["volumes"]
+    assert not any(str(state.parent) in v for v in SERVICES["worker"]["volumes"])
+    (sink,) = [m for m in MANIFESTS if m["kind"] == "StatefulSet" and m["metadata"]["name"] == "sink-influx"]
+    (claim,) = sink["spec"]["volumeClaimTemplates"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in sink["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == str(state.parent)
+    assert f'state = "{state}"' in next(m["data"]["service.toml"] for m in MANIFESTS if m["kind"] == "ConfigMap")
 
 
 @pytest.mark.parametrize("name", PODS)

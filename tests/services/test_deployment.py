@@ -148,6 +148,7 @@ class _Containers:
         self._place, self.folder = place, folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = dict(zip(("worker", "sink"), free_ports(2), strict=True))
+        (folder / "state").mkdir()  # a volume
         (folder / "service.toml").write_text(self._here((ROOT / "compose" / "service.toml").read_text(), "engine"))
 
     def _here(self, text: str, owner: str) -> str:
@@ -215,6 +216,7 @@ def test_the_commands_bring_both_fleets_to_the_database_and_no_file_tells_a_secr
     assert set(containers.end().values()) == {0}
     written = [path for folder in (containers.folder, place.data) for path in folder.rglob("*") if path.is_file()]
     written = [path for path in written if path.suffix in {"", ".log", ".jsonl", ".safetensors"}]
+    written.append(containers.folder / "state" / "influx.json")
     assert len(written) > 8
     told = [(path.name, len(word)) for path in written for word in place.words if word.encode() in path.read_bytes()]
     assert not told

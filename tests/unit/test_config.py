@@ -10,7 +10,9 @@ pytest.importorskip("pydantic_settings")
 
 from twin_engine.assets import expand
 from twin_engine.config import read_config, secret
-from twin_engine.errors import InputError
+from twin_engine.deploy import delivery_of
+from twin_engine.errors import InputError, SinkError
+from twin_engine.loader import load
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -42,6 +44,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 def test_a_mistake_names_its_key(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         read_config(written(tmp_path, text))
+
+
+def test_the_place_of_a_sink_is_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    to = f'twin = "host"\n[sinks.x]\nto = "jsonl:{tmp_path}/x.jsonl"\nstate = "{tmp_path}/none/x.json"\n'
+    config = read_config(written(tmp_path, to))
+    with pytest.raises(SinkError, match=r"sinks\.x\.state.*Mount a volume"):
+        delivery_of(config, load(config.twin), "x")
 
 
 def test_a_secret_is_in_a_variable_or_a_file(tmp_path: Path) -> None:
