@@ -32,7 +32,7 @@ def level_setting(
     level = samples(seconds(memory), spec.rate, f"{place}, memory")
     scale = level if scale_memory is None else samples(seconds(scale_memory), spec.rate, f"{place}, scale_memory")
     warm = max(1, level // 4) if warm_up is None else samples(seconds(warm_up), spec.rate, f"{place}, warm_up")
-    return LevelSetting(level, scale, warm, clip, drift, restart)
+    return LevelSetting(level, scale, warm, float(clip), float(drift), float(restart))
 
 
 def level_output(spec: BlockSpec, setting: LevelSetting, null: str) -> BlockSpec:

@@ -277,7 +277,7 @@ class QTriggersOp(Op):
         for i, row in enumerate(rows):
             out = np.empty((self._channels * (done + self._room), clusters.FIELDS + 1))
             found = clusters.join_cells(
-                cells[i, :, :done], live[i], int(zero[i]), self._hop // self._cell, self._shape, self._threshold,
+                cells[i], live[i], int(zero[i]), self._hop // self._cell, self._shape, self._threshold,
                 state.open[row], state.waiting[row], state.queued[row], out,
             )  # fmt: skip
             table = out[:found]
