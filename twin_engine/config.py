@@ -111,6 +111,13 @@ class SinkSection(_Section):
     state: Path | None = None
 
 
+class HistorySection(_Section):
+    """Where ``twin-engine record`` keeps the input: a folder of Parquet segments. every: seconds between them."""
+
+    folder: Path | None = None
+    every: float = Field(default=10.0, gt=0)
+
+
 class MetricsSection(_Section):
     """Where ``/metrics``, ``/livez`` and ``/readyz`` are served (port 0: nowhere)."""
 
@@ -139,6 +146,7 @@ class Config(BaseSettings):
     mqtt: MqttSection = MqttSection()
     worker: WorkerSection = WorkerSection()
     sinks: dict[str, SinkSection] = Field(default_factory=dict)
+    history: HistorySection = HistorySection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from streams.kafka.updates import Batch, Updates
 from twin_engine.errors import SinkError
 from twin_engine.metrics import Figure
 from twin_engine.records import Position, Sink
+from twin_engine.snapshot import write_whole
 
 RETRY = 1.0  # seconds between attempts at a sink that fails
 log = logging.getLogger("twin_engine.delivery")
@@ -155,9 +155,4 @@ class Delivery:
 
     def _keep(self) -> None:
         if self._state is not None:
-            beside = self._state.with_suffix(".tmp")
-            with beside.open("wb") as file:
-                file.write(msgspec.json.encode(_Kept({str(k): v for k, v in self._offsets.items()}, self._position)))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._state)
+            write_whole(self._state, msgspec.json.encode(_Kept({str(k): v for k, v in self._offsets.items()}, self._position)))

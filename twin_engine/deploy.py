@@ -8,17 +8,22 @@ import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import streams
+from streams.context import Context
+from streams.kafka.address import Topic
 from streams.kafka.dead import Dead, dead_letters, send_again
 from streams.kafka.migrate import grow, read_all, write_all
 from streams.kafka.outputs import send_command
+from streams.kafka.source import KafkaSource
 from streams.kafka.topics import Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
 from twin_engine.delivery import Delivery
 from twin_engine.errors import InputError, SinkError
+from twin_engine.keeper import Keeper
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Metrics, Observed
@@ -106,6 +111,30 @@ def deliver(path: Path, name: str) -> None:
     async def main() -> None:
         delivery = delivery_of(config, twin, name)
         await _observed(config, delivery, delivery.stop, delivery.run())
+
+    asyncio.run(main())
+
+
+def keeper_of(config: Config, twin: Twin) -> Keeper:
+    """Return what keeps the input of a twin as history; raises InputError where no folder is named."""
+    given, folder = config.input, config.history.folder
+    if folder is None:
+        raise InputError("[history]", expected="a folder", found="none", mend='Write folder = "history" there.')
+    topic = Topic(f"topic {given.topic}", config.kafka.cluster(), given.topic)
+    codec = given.codec, given.pattern, given.options
+    source = KafkaSource(topic, codec, [], Context(), f"{config.app}.history", latest=False, follow=True)
+    sink = streams.open_sink(f"parquet:{quote(str(folder))}?input=yes")
+    return Keeper(twin.name, source, sink, folder / "position.json", every=config.history.every)
+
+
+def record(path: Path) -> None:
+    """Keep the input of a twin as history until told to end."""
+    config = read_config(path)
+    twin = load(config.twin)
+
+    async def main() -> None:
+        keeper = keeper_of(config, twin)
+        await _observed(config, keeper, keeper.stop, asyncio.to_thread(keeper.run))
 
     asyncio.run(main())
 

@@ -51,6 +51,12 @@ def pack(snapshot: Snapshot) -> bytes:
 def write_snapshot(path: Path, snapshot: Snapshot) -> int:
     """Write atomically and durably; return the size in bytes."""
     data = pack(snapshot)
+    write_whole(path, data)
+    return len(data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
     beside = path.with_suffix(".tmp")
     with beside.open("wb") as file:
         file.write(data)
@@ -62,7 +68,6 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> int:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return len(data)
 
 
 def read_snapshot(path: Path) -> Snapshot | None:

@@ -47,9 +47,8 @@ def open_kafka(uri: Uri, context: Context) -> KafkaSource:
         raise InputError(f"option 'partitions' of {topic.place}", expected="numbers", found=",".join(chosen), mend="Write partitions=0,1.")
     follow = uri.choice("follow", ("yes", "no"), "yes") == "yes"
     latest = uri.choice("begin", ("earliest", "latest"), "earliest") == "latest"
-    return KafkaSource(
-        topic, (name, pattern, options), [int(number) for number in chosen], context, uri.options.get("group"), latest, follow
-    )
+    numbers, group = [int(number) for number in chosen], uri.options.get("group")
+    return KafkaSource(topic, (name, pattern, options), numbers, context, group, latest=latest, follow=follow)
 
 
 class KafkaSource:
@@ -60,8 +59,8 @@ class KafkaSource:
     """
 
     def __init__(
-        self, topic: Topic, codec: tuple[str, str, dict[str, str]], chosen: list[int], context: Context, group: str | None, latest: bool,
-        follow: bool,
+        self, topic: Topic, codec: tuple[str, str, dict[str, str]], chosen: list[int], context: Context, group: str | None, *,
+        latest: bool, follow: bool,
     ) -> None:  # fmt: skip
         self.live = follow
         self.counts: Counter[str] = Counter()

@@ -133,6 +133,16 @@ def bridge(
 
 
 @app.command()
+def record(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+) -> None:
+    """Keep a twin's input in Kafka as history, as it comes: run TWIN --from history:DIR plays it again."""
+    from twin_engine.deploy import record as keep
+
+    keep(config)
+
+
+@app.command()
 def migrate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
     partitions: Annotated[int, typer.Option(metavar="N", min=1, help="How many partitions the twin's topics get.")],
