@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -15,6 +18,7 @@ from streams.broker import EmbeddedBroker
 from streams.codecs import open_codec
 from streams.publisher import Publisher, open_publisher
 from twin_engine.clock import NS, Clock, WallClock
+from twin_engine.kernels.cold import compiled_mark
 from twin_engine.loader import load
 from twin_engine.records import Codec, Idle, Item, Position, Reading, Sink, Source, Update
 from twin_engine.run import Run, on_signals
@@ -23,15 +27,20 @@ PAST = 32  # seconds of the simulation before now that are played at full speed:
 GLITCHES = ("Blip", "Tomte", "Whistle")
 EVERY = 40  # seconds between glitches
 SHOWN = ("white", "host")
+REHEARSAL = {"interferometer": 6, "host": 60}  # seconds of simulation that reach every kernel of a twin
 
 
 def demo(duration: float | None = None) -> None:
     """Show the twin of this machine and a simulated interferometer on one screen until Ctrl-C, or for that many seconds.
 
-    The past of the interferometer is played at once, so that a glitch is found within seconds. It needs the extra ``mqtt``.
+    The past of the interferometer is played at once, so that a glitch is found within seconds. It needs the extra ``mqtt``. The seconds
+    count from when all kernels are compiled.
     """
-    print("Starting; the very first start compiles its kernels, which takes a minute or so.", flush=True)  # noqa: T201 - a screen
     clock, ended = WallClock(), threading.Event()
+    with on_signals(ended.set):
+        compile_kernels(tuple(REHEARSAL), clock, ended)
+    if ended.is_set():
+        return
     screen = SharedSink(streams.open_sink("terminal:", show=SHOWN))
     with on_signals(ended.set), tempfile.TemporaryDirectory(prefix="twin-engine-") as folder, EmbeddedBroker() as broker:
         password = Path(folder) / "password"
@@ -49,6 +58,36 @@ def demo(duration: float | None = None) -> None:
                 Sensor(source, open_codec("arrow", pattern), open_publisher(address), heard.ready),
             )
         together(jobs, ended)
+
+
+def compile_kernels(twins: Sequence[str], clock: Clock, ended: threading.Event) -> None:
+    """Compile the kernels of twins, a process for each, if that was not done before; return when it is done or ``ended`` is set."""
+    mark = compiled_mark("demo")
+    if mark.exists():
+        return
+    print("Compiling kernels, once; it takes some tens of seconds ...", flush=True)  # noqa: T201 - a screen
+    begin, quiet = clock.now(), subprocess.DEVNULL
+    words = ([sys.executable, "-c", f"from twin_engine.demo import rehearse; rehearse({twin!r})"] for twin in twins)
+    # a session of their own: Ctrl-C is for this process, which ends them
+    parts = [subprocess.Popen(line, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True) for line in words]  # noqa: S603
+    try:
+        while not ended.is_set() and any(part.poll() is None for part in parts):
+            clock.sleep(0.1)
+    finally:
+        for part in parts:
+            part.kill()
+            part.wait()
+    if not any(part.returncode for part in parts):  # what failed there fails in the run too, and is told there
+        print(f"Kernels compiled in {(clock.now() - begin) / NS:.0f} s.", flush=True)  # noqa: T201
+        with suppress(OSError):
+            mark.touch()
+
+
+def rehearse(twin: str) -> None:
+    """Run a twin on some seconds of its simulation, so that its kernels are compiled."""
+    definition = load(twin)
+    source = streams.open_source(f"sim:?seed=7&duration={REHEARSAL[twin]}", twin=definition, asset=twin)
+    Run(definition, source, [], assets=[twin])()
 
 
 def _simulation(start: int) -> str:

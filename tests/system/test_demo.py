@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from twin_engine.clock import NS
-from twin_engine.demo import Heard, Sensor, SharedSink, UpToNow, demo, together
+from twin_engine.clock import NS, WallClock
+from twin_engine.demo import Heard, Sensor, SharedSink, UpToNow, compile_kernels, demo, together
 from twin_engine.errors import SinkError
 from twin_engine.records import Idle, Reading, Update
 from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
@@ -48,6 +49,41 @@ def test_a_glitch_is_found_through_the_broker_and_the_demo_ends_in_order(tmp_pat
     assert process.returncode == 0, error
     assert not error
     assert not list(tmp_path.iterdir())
+
+
+def processes(monkeypatch: pytest.MonkeyPatch, mark: Path, code: str) -> list[subprocess.Popen[bytes]]:
+    """Have kernels compiled by processes that run some code instead; return those that were started."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Process(subprocess.Popen[bytes]):
+        def __init__(self, words: list[str], **options: Any) -> None:
+            started.append(self)
+            super().__init__([*words[:-1], code], **options)
+
+    monkeypatch.setattr("twin_engine.demo.subprocess.Popen", Process)
+    monkeypatch.setattr("twin_engine.demo.compiled_mark", lambda _: mark)
+    return started
+
+
+@pytest.mark.parametrize(("code", "done"), [("pass", True), ("raise SystemExit(1)", False)])
+def test_kernels_are_compiled_once(
+    code: str, done: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = processes(monkeypatch, tmp_path / "mark", code)
+    compile_kernels(("a", "b"), WallClock(), threading.Event())
+    said = capsys.readouterr().out
+    assert "Compiling kernels, once" in said
+    assert ("Kernels compiled in" in said) == (tmp_path / "mark").exists() == done
+    compile_kernels(("a", "b"), WallClock(), threading.Event())
+    assert len(started) == (2 if done else 4)
+
+
+def test_a_compilation_that_is_no_longer_wanted_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, ended = processes(monkeypatch, tmp_path / "mark", "import threading; threading.Event().wait()"), threading.Event()
+    ended.set()
+    compile_kernels(("a", "b"), WallClock(), ended)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2
+    assert not (tmp_path / "mark").exists()
 
 
 def test_what_one_job_raises_ends_them_all() -> None:
