@@ -63,7 +63,7 @@ def test_health_is_checked(name: str) -> None:
     assert RUNNING[name]["healthcheck"]["test"][0] == "CMD"
 
 
-@pytest.mark.parametrize("name", RUNNING)
+@pytest.mark.parametrize("name", [name for name in RUNNING if name != "prometheus"])  # it needs none
 def test_secrets_come_from_volumes_and_each_container_has_its_own(name: str) -> None:
     secret = {key: value for key, value in RUNNING[name].get("environment", {}).items() if re.search("PASSWORD|TOKEN|SECRET", key)}
     assert all(value.startswith("/credentials/") for value in secret.values())
@@ -100,6 +100,20 @@ def test_kubernetes_runs_the_same_commands_on_a_valid_configuration(tmp_path: Pa
     assert config.input.partitions >= workers["spec"]["replicas"]
     for pod in PODS.values():
         _commands_are_known(pod["containers"][0]["args"], config)
+
+
+def test_prometheus_asks_workers_and_deliveries_where_they_answer() -> None:
+    asked = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
+    assert {job["job_name"] for job in asked} == {"worker", "sink"}
+    for job in asked:
+        (where,) = job["dns_sd_configs"]
+        assert where["names"] == [job["job_name"]]
+        assert where["port"] == read_config(COMPOSE / "service.toml").metrics.port
+        assert SERVICES[job["job_name"]]["environment"] == {"TWIN_ENGINE__METRICS__HOST": "0.0.0.0"}  # noqa: S104 - of a container
+        assert "ports" not in SERVICES[job["job_name"]]
+    source = yaml.safe_load((COMPOSE / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())["datasources"][0]
+    assert source["url"].removeprefix("$") in SERVICES["grafana"]["environment"]
+    assert "ports" not in SERVICES["prometheus"]
 
 
 def test_the_place_of_a_sink_outlives_its_container() -> None:

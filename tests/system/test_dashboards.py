@@ -168,6 +168,8 @@ def test_each_query_is_answered(filled: Influx, twin: str) -> None:
         if not name.endswith(".json") or (next((t for t in SOURCES if name.endswith(f"-{t}.json")), "") != twin):
             continue
         board = json.loads(text)
+        if name.endswith("service.json"):
+            continue  # Prometheus answers it
         queries = [(panel["title"], target["query"]) for panel in board["panels"] for target in panel["targets"]]
         queries += [(f"variable {v['name']}", v["query"]["query"]) for v in board.get("templating", {}).get("list", [])]
         queries += [
@@ -177,6 +179,27 @@ def test_each_query_is_answered(filled: Influx, twin: str) -> None:
         silent += [f"{name}: {title}" for title, query in queries if not _answers(filled, query, twin)]
     assert asked
     assert not silent
+
+
+def test_the_service_board_asks_for_what_workers_and_deliveries_tell(made: dict[str, str]) -> None:
+    pytest.importorskip("aiokafka")
+    from streams.kafka.client import Kafka
+    from streams.kafka.updates import Updates
+    from twin_engine.delivery import Delivery
+    from twin_engine.testing.fakes import ListSink
+    from twin_engine.worker import Worker, WorkerConfig
+
+    board = json.loads(made["dashboards/twin-service.json"])
+    targets = [target for panel in board["panels"] for target in panel["targets"]]
+    assert {target["datasource"]["uid"] for target in targets} == {"twin-engine-prometheus"}
+    asked = {name for target in targets for name in re.findall(r"twin_engine_\w+|process_\w+", target["expr"])}
+    kafka = Kafka("127.0.0.1:1")
+    worker = Worker(load("host"), kafka, WorkerConfig("a", "a.in", ["x"]), lambda: pytest.fail("not run"))
+    jobs = worker, Delivery(Updates(kafka, "a", "a"), ListSink())
+    told = {f"twin_engine_{figure[0]}" for job in jobs for figure in job.figures()}
+    of_partitions = {f"twin_engine_{name}" for name in ("lag_records", "snapshot_age_seconds", "rejects_total")}  # once it has some
+    assert asked <= told | of_partitions | {"process_resident_memory_bytes"}
+    assert of_partitions <= asked
 
 
 def test_the_glitchgram_shows_the_events(filled: Influx) -> None:

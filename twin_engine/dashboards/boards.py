@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard
 from streams.influx_points import field_of
 from streams.moments import STATISTICS
 from twin_engine.dashboards.flux import ASSET, HEALTH, any_of, counted, events, listed, points, text, values_of, windowed
-from twin_engine.dashboards.panels import DATASOURCE, Built, lines, number, rows, scatter
+from twin_engine.dashboards.panels import DATASOURCE, Built, lines, metrics, number, rows, scatter
 from twin_engine.graph import Graph, resolve
 from twin_engine.ports import BlockSpec, MarksSpec
 from twin_engine.twin import Twin
@@ -148,3 +148,24 @@ def health() -> build.Dashboard:
     board.with_panel(lines("Rates", rate("samples", "updates", "lines", "events"), unit="1/s", label=own))
     board.with_panel(lines("Dropped and rejected, by reason", matching("^(dropped|rejected)_"), label=own))
     return board.with_panel(lines("Snapshot age", matching("^snapshot_age_s$"), unit="s", label=own))
+
+
+def service() -> build.Dashboard:
+    """Return the figures of workers and deliveries, as ``/metrics`` has them."""
+
+    def rate(*names: str) -> list[tuple[str, str]]:
+        return [(f"sum(rate(twin_engine_{name}_total[1m]))", name) for name in names]
+
+    board = _board("Service", "service", span="now-30m")
+    behind, age = "sum by (partition) (twin_engine_lag_records)", "max by (partition) (twin_engine_snapshot_age_seconds)"
+    board.with_panel(metrics("Records behind", (behind, "partition {{partition}}"), about="Of the input, left in each partition."))
+    latency = ("max(twin_engine_latency_seconds)", "worker"), ("max by (job) (twin_engine_delivery_latency_seconds)", "{{job}}")
+    board.with_panel(metrics("Latency", *latency, unit="s", about="From the broker's time to the outputs being sent; to the sink's word."))
+    board.with_panel(metrics("Rates", *rate("records", "samples", "updates", "delivered_updates"), unit="1/s"))
+    spent = "sum by (hop) (rate(twin_engine_hop_seconds_total[1m])) / on () group_left () sum(rate(twin_engine_batches_total[1m]))"
+    board.with_panel(metrics("Time of a batch, by hop", (spent, "{{hop}}"), unit="s"))
+    board.with_panel(metrics("Rejects", ("sum by (reason) (rate(twin_engine_rejects_total[5m]))", "{{reason}}"), unit="1/s"))
+    board.with_panel(metrics("Snapshot age", (age, "partition {{partition}}"), unit="s"))
+    failures = [(f"sum(increase(twin_engine_{name}_total[5m]))", f"{name} in 5 min") for name in ("restarts", "fenced", "sink_failures")]
+    board.with_panel(metrics("What failed", *failures, ("sum by (job) (twin_engine_sink_down)", "sink down: {{job}}")))
+    return board.with_panel(metrics("Memory", ("process_resident_memory_bytes", "{{job}} {{instance}}"), unit="B"))

@@ -12,11 +12,12 @@ from grafana_foundation_sdk.models import dashboard
 from grafana_foundation_sdk.models import xychart as xy
 
 DATASOURCE = kinds.DataSourceRef(type_val="influxdb", uid="twin-engine-influxdb")
+METRICS = kinds.DataSourceRef(type_val="prometheus", uid="twin-engine-prometheus")
 #: Grafana's names of units; see @grafana/data, valueFormats
 UNITS = {
     "1": "none", "s": "s", "Hz": "hertz", "V": "volt", "A": "amp", "W": "watt", "kW": "kwatt", "degC": "celsius", "K": "kelvin",
     "Pa": "pressurepa", "hPa": "pressurehpa", "m/s": "velocityms", "B/s": "Bps", "rpm": "rotrpm", "deg": "degree", "percent": "percent",
-    "m": "lengthm", "N": "forceN", "g": "massg", "kg": "masskg", "lx": "lux",
+    "m": "lengthm", "N": "forceN", "g": "massg", "kg": "masskg", "lx": "lux", "B": "bytes",
 }  # fmt: skip
 
 
@@ -29,6 +30,28 @@ class Flux(variants.Dataquery):
     def to_json(self) -> dict[str, object]:
         """Return what Grafana stores."""
         return {"refId": self.ref, "datasource": DATASOURCE, "query": self.query}
+
+
+class PromQL(variants.Dataquery):
+    """A query of the Prometheus data source. label: the name of each series, ``{{partition}}``."""
+
+    def __init__(self, query: str, ref: str, label: str) -> None:
+        self.query, self.ref, self.label = query, ref, label
+
+    def to_json(self) -> dict[str, object]:
+        """Return what Grafana stores."""
+        return {"refId": self.ref, "datasource": METRICS, "expr": self.query, "legendFormat": self.label}
+
+
+class Asked(builder.Builder[variants.Dataquery]):
+    """A query of Prometheus, as panels want it."""
+
+    def __init__(self, query: str, ref: str, label: str) -> None:
+        self._query = PromQL(query, ref, label)
+
+    def build(self) -> PromQL:
+        """Return the query."""
+        return self._query
 
 
 class Built(builder.Builder[variants.Dataquery]):
@@ -57,6 +80,12 @@ def lines(
     if bars:
         panel.draw_style(kinds.GraphDrawStyle.BARS).fill_opacity(60).stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     return panel.display_name(label) if label else panel
+
+
+def metrics(title: str, *queries: tuple[str, str], unit: str = "1", about: str = "") -> timeseries.Panel:
+    """Return figures of Prometheus over time: queries, each with the name of its series."""
+    asked: list[builder.Builder[variants.Dataquery]] = [Asked(query, chr(ord("A") + i), label) for i, (query, label) in enumerate(queries)]
+    return lines(title, unit=unit, about=about).datasource(METRICS).targets(asked)
 
 
 def number(title: str, query: str, *, unit: str = "1", about: str = "", warn: float | None = None) -> stat.Panel:

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from twin_engine.dashboards import boards
 from twin_engine.dashboards.alerts import groups
-from twin_engine.dashboards.panels import DATASOURCE
+from twin_engine.dashboards.panels import DATASOURCE, METRICS
 from twin_engine.graph import bind
 from twin_engine.twin import Twin
 
@@ -23,9 +23,9 @@ HEAD = "# Made by `twin-engine dashboards`; changes here are written over.\n"
 def files(twins: Sequence[Twin]) -> dict[str, str]:
     """Return path -> text of all files for some twins.
 
-    Address and token come from Grafana's environment: INFLUX_URL, INFLUX_ORG, INFLUX_BUCKET, INFLUX_TOKEN.
+    Addresses and token come from Grafana's environment: INFLUX_URL, INFLUX_ORG, INFLUX_BUCKET, INFLUX_TOKEN, PROMETHEUS_URL.
     """
-    made = {boards.uid("fleet"): boards.fleet(twins), boards.uid("health"): boards.health()}
+    made = {boards.uid("fleet"): boards.fleet(twins), boards.uid("health"): boards.health(), boards.uid("service"): boards.service()}
     for graph in map(bind, twins):
         made[boards.uid("asset", graph.twin.name)] = boards.asset(graph)
         if any(boards.transients(graph)):
@@ -36,8 +36,13 @@ def files(twins: Sequence[Twin]) -> dict[str, str]:
         "editable": False, "jsonData": {"version": "Flux", "organization": "$INFLUX_ORG", "defaultBucket": "$INFLUX_BUCKET"},
         "secureJsonData": {"token": "$INFLUX_TOKEN"},
     }  # fmt: skip
+    metrics = {
+        "name": "Service", "uid": METRICS.uid, "type": METRICS.type_val, "access": "proxy", "url": "$PROMETHEUS_URL", "editable": False,
+        "jsonData": {"httpMethod": "POST"},
+    }  # fmt: skip
     provider = {"name": "twin-engine", "orgId": 1, "folder": "Digital twins", "type": "file", "options": {"path": FOLDER}}
     found["provisioning/datasources/influxdb.yaml"] = yaml({"apiVersion": 1, "datasources": [source]})
+    found["provisioning/datasources/prometheus.yaml"] = yaml({"apiVersion": 1, "datasources": [metrics]})
     found["provisioning/dashboards/twins.yaml"] = yaml({"apiVersion": 1, "providers": [provider]})
     found["provisioning/alerting/rules.yaml"] = yaml(groups(twins))
     return found
