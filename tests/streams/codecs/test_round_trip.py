@@ -67,7 +67,7 @@ def test_large_readings_are_cut() -> None:
 
 @pytest.mark.parametrize("name", sorted(CODECS))
 def test_no_mutated_payload_is_unforeseen(name: str) -> None:
-    result = fuzz(name, 20_000, seed=2)
+    result = fuzz(name, 8000, seed=2)  # bench.fuzz does a million
     assert result["bad"] == 0
     assert result["malformed"] > 1000
     assert result["readings"] > 100
