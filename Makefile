@@ -16,7 +16,7 @@ demo: $(DONE)/core  ## the twin of this machine and a simulated interferometer, 
 	$(BIN)/twin-engine demo $(DEMO)
 
 test: $(DONE)/dev  ## all tests but the long ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
+	$(BIN)/python -m pytest -n 4 $(TEST)
 
 lint: $(DONE)/dev  ## style, types, import contracts
 	$(BIN)/ruff check .
