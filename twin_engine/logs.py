@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-CHATTY = ("aiokafka", "faust", "mode", "kafka")  # a line a poll, or a banner, or two for each attempt while a broker is away
+CHATTY = ("aiokafka", "faust", "mode", "kafka", "numba")  # a line a poll, or for each step of compiling, or two for each attempt
 EVERY = 60.0  # seconds
 
 

@@ -190,7 +190,7 @@ def containers(place: Place, tmp_path: Path) -> Iterator[_Containers]:
         process.wait()
 
 
-def _until(condition: Any, containers: _Containers, seconds: float = 120) -> None:
+def _until(condition: Any, containers: _Containers, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         ended = {name: code for name, process in containers.processes.items() if (code := process.poll()) is not None}
