@@ -8,7 +8,7 @@ import sys
 
 from bench.record import RESULTS
 
-SPEED = ("cli_start", "biquads", "qspeed")
+SPEED = ("cli_start", "biquads", "qspeed", "river")
 
 
 def main() -> int:
