@@ -37,7 +37,7 @@ HELD = 5
 
 
 class AutoState(NamedTuple):
-    """State, each array ``(row, channel, ...)``; the kernel's view of one channel lacks the first two."""
+    """State, each array ``(row, channel, ...)``."""
 
     scalar: Float  # (SCALARS,)
     ring: Float  # (2, RING): values and seasonal residuals
@@ -53,6 +53,19 @@ class AutoState(NamedTuple):
     held: Float  # (HELD,), see `hold`
 
 
+class _Measured(NamedTuple):
+    """What the statistics of one channel are taken from: of AutoState."""
+
+    scalar: Float
+    ring: Float
+    profile: Float
+    lag: Any
+    used: Int
+    box: Any
+    boxes: Int
+    span: Float
+
+
 class AutoSetting(NamedTuple):
     """Time constants in samples. memory: of level, variance, roughness; warm_up: before anything is said; hold_off: after an alarm."""
 
@@ -63,7 +76,7 @@ class AutoSetting(NamedTuple):
 
 
 @kernel
-def window_mean(ring: Float, last: int, n: int) -> float:
+def _window_mean(ring: Float, last: int, n: int) -> float:
     """Return the mean of the n newest values of a ring whose length is a power of two."""
     total = 0.0
     for i in range(n):
@@ -72,38 +85,38 @@ def window_mean(ring: Float, last: int, n: int) -> float:
 
 
 @kernel
-def seasonal_residual(x: float, time: float, s: Any) -> float:
+def _seasonal_residual(x: float, time: float, scalar: Float, profile: Float) -> float:
     """Return x less the nearer of what the day's and the week's profile say (the level where both are new), and teach both."""
-    gap = time - s.scalar[TIME]
-    s.scalar[TIME] = time
+    gap = time - scalar[TIME]
+    scalar[TIME] = time
     if 0.0 < gap <= WEEK_S:
-        s.scalar[PERIOD] += (gap - s.scalar[PERIOD]) * (0.01 if s.scalar[PERIOD] > 0.0 else 1.0)
+        scalar[PERIOD] += (gap - scalar[PERIOD]) * (0.01 if scalar[PERIOD] > 0.0 else 1.0)
     r = math.inf
     for season in range(2):
         b = int((time % 86400.0) / DAY_S) if season == 0 else DAY_BINS + int((time % 604800.0) / WEEK_S)
         visit = DAY_S if season == 0 else WEEK_S
-        gain = (DAY_GAIN if season == 0 else WEEK_GAIN) / max(1.0, visit / max(s.scalar[PERIOD], 1e-9))
-        mean, visits = s.profile[b, 0], s.profile[b, 1]
+        gain = (DAY_GAIN if season == 0 else WEEK_GAIN) / max(1.0, visit / max(scalar[PERIOD], 1e-9))
+        mean, visits = profile[b, 0], profile[b, 1]
         d = x - mean
         if visits > 0.0:
             if abs(d) < abs(r):
                 r = d
-            limit = CLIP * s.scalar[RESIDUAL]
+            limit = CLIP * scalar[RESIDUAL]
             if limit > 0.0:
                 d = min(max(d, -limit), limit)
-        s.profile[b, 0] = mean + max(gain, 1.0 / (visits + 1.0)) * d
-        s.profile[b, 1] = visits + 1.0
-    return r if r < math.inf else x - s.scalar[LEVEL]
+        profile[b, 0] = mean + max(gain, 1.0 / (visits + 1.0)) * d
+        profile[b, 1] = visits + 1.0
+    return r if r < math.inf else x - scalar[LEVEL]
 
 
 @kernel
-def drop(now: float, usual: float) -> float:
+def _drop(now: float, usual: float) -> float:
     """Return by how many octaves a spread lies below its usual size, at most 10."""
     return max(0.0, math.log2(1.001 / (now / usual + 0.001))) if usual > 0.0 else 0.0
 
 
 @kernel
-def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags: Any) -> None:
+def _measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags: Any) -> None:
     """Take one value, put the STATISTICS into f and update all but the histories."""
     n = int(s.scalar[COUNT])
     if n == 0:
@@ -112,13 +125,13 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags
         s.scalar[LEVEL] = x
     last = n & (RING - 1)
     s.ring[0, last] = x
-    s.ring[1, last] = seasonal_residual(x, time, s)
+    s.ring[1, last] = _seasonal_residual(x, time, s.scalar, s.profile)
     level, variance, roughness = s.scalar[LEVEL], s.scalar[VARIANCE], s.scalar[ROUGHNESS]
     f[0] = abs(s.ring[1, last])
     for k, length in enumerate(RESIDUAL_MEANS):
-        f[1 + k] = abs(window_mean(s.ring[1], last, length))
+        f[1 + k] = abs(_window_mean(s.ring[1], last, length))
     for k, length in enumerate(MEANS):
-        vector[k] = window_mean(s.ring[0], last, length)
+        vector[k] = _window_mean(s.ring[0], last, length)
     m8, m32 = vector[1], vector[2]
     f[4] = abs(m8 - level)
     f[5] = abs(m32 - level)
@@ -127,8 +140,8 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags
         a = s.ring[0, (last - i) & (RING - 1)]
         var += (a - m32) ** 2 / SHORT
         rough += abs(a - s.ring[0, (last - i - 1) & (RING - 1)]) / SHORT
-    f[6] = drop(math.sqrt(var), math.sqrt(variance))
-    f[7] = drop(rough, roughness)
+    f[6] = _drop(math.sqrt(var), math.sqrt(variance))
+    f[7] = _drop(rough, roughness)
     f[8] = max(0.0, math.log2(rough / roughness)) if roughness > 0.0 and rough > 0.0 else 0.0
     vector[1], vector[4], vector[5] = m8 - x, x, math.sqrt(var)
     f[12] = box_novelty(vector, n, c.warm_up, s.span, s.box, s.boxes)
@@ -142,10 +155,10 @@ def measure(x: float, time: float, s: Any, c: Any, f: Float, vector: Float, lags
 
 
 @kernel
-def judge(f: float, k: int, s: Any, limit: float) -> float:
-    """Return the surprise of statistic k and add it to its history."""
-    found = surprise(f, s.weight[k], s.total[k], s.meta[k])
-    remember(f, s.weight[k], s.total[k], s.meta[k], limit)
+def _judge(f: float, weight: Float, total: Float, meta: Float, limit: float) -> float:
+    """Return the surprise of a statistic and add it to its history."""
+    found = surprise(f, weight, total, meta)
+    remember(f, weight, total, meta, limit)
     return found
 
 
@@ -180,16 +193,6 @@ def hold_kernel(total: Float, own: Float, held: Float, hold_off: float, out: Flo
 
 
 @kernel
-def view(state: Any, row: int, channel: int) -> Any:
-    """Return the state of one channel of one row."""
-    return AutoState(
-        state.scalar[row, channel], state.ring[row, channel], state.profile[row, channel], state.lag[row, channel], state.used[row,
-        channel], state.box[row, channel], state.boxes[row, channel], state.span[row, channel], state.weight[row, channel],
-        state.total[row, channel], state.meta[row, channel], state.held[row, channel],
-    )  # fmt: skip
-
-
-@kernel
 def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: Any, out: Float, said: Bool) -> None:
     """Run all rows and channels.
 
@@ -200,24 +203,30 @@ def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: An
     f, vector, lags = np.zeros(STATISTICS), np.zeros(LAGS), np.zeros(LAGS, np.float32)
     for i in range(len(rows)):
         for ch in range(x.shape[1]):
-            s = view(state, rows[i], ch)
+            row, held = rows[i], state.held[rows[i], ch]
+            s = _Measured(
+                state.scalar[row, ch], state.ring[row, ch], state.profile[row, ch], state.lag[row, ch], state.used[row, ch],
+                state.box[row, ch], state.boxes[row, ch], state.span[row, ch],
+            )  # fmt: skip
+            weight, sums, meta = state.weight[row, ch], state.total[row, ch], state.meta[row, ch]
             for t in range(x.shape[2]):
                 if not valid[i, ch, t] or not abs(x[i, ch, t]) < LARGEST or not abs(time[i, t]) < LARGEST:
                     continue
-                measure(x[i, ch, t], time[i, t], s, c, f, vector, lags)
+                _measure(x[i, ch, t], time[i, t], s, c, f, vector, lags)
                 last = int(s.scalar[COUNT]) - 1
                 still = abs(x[i, ch, t] - s.ring[0, (last - 1) & (RING - 1)]) <= STILL * s.scalar[ROUGHNESS]
                 total, own = 0.0, 0.0
                 for k in range(STATISTICS):
-                    found = judge(f[k], k, s, c.history)
+                    found = _judge(f[k], weight[k], sums[k], meta[k], c.history)
                     total += min(max(found - USUAL, 0.0), CAP)
                     if k == 0 or (still and (k == 6 or k == 7)):
                         own = max(own, found)
                 s.scalar[MEAN] += (total - s.scalar[MEAN]) / COLLECTIVE
-                total += 2.0 * min(max(judge(s.scalar[MEAN], STATISTICS, s, c.history) - USUAL, 0.0), CAP)
-                rare = judge(total, STATISTICS + 1, s, math.inf)
+                n = STATISTICS
+                total += 2.0 * min(max(_judge(s.scalar[MEAN], weight[n], sums[n], meta[n], c.history) - USUAL, 0.0), CAP)
+                rare = _judge(total, weight[n + 1], sums[n + 1], meta[n + 1], math.inf)
                 if s.scalar[COUNT] > c.warm_up:
                     said[i, ch, t] = True
                     out[0, i, ch, t], out[1, i, ch, t], out[2, i, ch, t] = total, own, rare
-                    _, on = hold(total, own, s.held, c.hold_off)
+                    _, on = hold(total, own, held, c.hold_off)
                     out[3, i, ch, t] = 1.0 if on else 0.0
