@@ -34,33 +34,40 @@ _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class _Plain:
     """Plain messages that are read together."""
 
-    def __init__(self, times: Times, channel: str) -> None:
-        self._to_ns, self._channel = times, channel
-        self._clear()
-
-    def _clear(self) -> None:
-        self._assets: list[str] = []
-        self._channels: list[str] = []
-        self._times: list[float] = []
-        self._values: list[float] = []
-        self._arrivals: list[int] = []
+    def __init__(self) -> None:
+        self.assets: list[str] = []
+        self.channels: list[str] = []
+        self.times: list[float] = []
+        self.values: list[float] = []
+        self.arrivals: list[int] = []
 
     def add(self, asset: str, channels: tuple[str, ...], sample: Any, arrival: int) -> None:
         """Take one."""
-        self._assets.append(asset)
-        self._times.append(sample.ts)
-        self._values.append(sample.value)
-        self._arrivals.append(arrival)
+        self.assets.append(asset)
+        self.times.append(sample.ts)
+        self.values.append(sample.value)
+        self.arrivals.append(arrival)
         if channels:
-            self._channels.append(channels[0])
+            self.channels.append(channels[0])
 
-    def into(self, found: list[Reading | Singles]) -> None:
-        """Add what they say, and begin again."""
-        if self._assets:
-            times, arrivals = self._to_ns.many(self._times), np.array(self._arrivals, np.int64)
-            np.copyto(arrivals, times, where=arrivals == 0)
-            found.append(Singles(self._assets, self._channels or [self._channel], times, np.array(self._values), arrivals))
-            self._clear()
+    def among(self, others: list[tuple[int, Reading]], times: Times, channel: str) -> list[Reading | Singles]:
+        """Return what they say, and among it readings, each with how many plain ones come before it. channel: where none is named."""
+        found: list[Reading | Singles] = []
+        done, ns, values = 0, times.many(self.times), np.array(self.values, np.float64)
+        arrivals = np.array(self.arrivals, np.int64)
+        np.copyto(arrivals, ns, where=arrivals == 0)
+
+        def up_to(end: int) -> None:
+            if end > done:
+                names = self.channels[done:end] if self.channels else [channel]
+                found.append(Singles(self.assets[done:end], names, ns[done:end], values[done:end], arrivals[done:end]))
+
+        for before, reading in others:
+            up_to(before)
+            done = before
+            found.append(reading)
+        up_to(len(self.assets))
+        return found
 
 
 class Json:
@@ -113,12 +120,10 @@ class Json:
         self, records: Sequence[Record], decode: Callable[[Record], Sequence[Reading | Reject]]
     ) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
         """Return what ``decode`` says of records; plain messages, a value and a time as a number, are read together."""
-        found: list[Reading | Singles] = []
-        rejects: list[tuple[Record, Reject]] = []
-        plain = _Plain(self._times, self._value)
+        plain, odd = _Plain(), list[tuple[int, Record]]()
         place, lone, several, (first, last) = self._topics.known.get, self._decode_lone, self._decode, self._times.plain
         for record in records:
-            raw, (asset, channels) = record.raw, place(record.subject, _NOWHERE)
+            raw, (asset, channels) = record.raw, place(record.subject) or self._place(record.subject)
             if asset and raw[:1] == b"{" and raw.isascii():
                 try:
                     sample: Any = several(raw) if channels else lone(raw)
@@ -128,14 +133,22 @@ class Json:
                     if type(sample.ts) in _TIMES and first < sample.ts < last and not (channels and sample.unit):
                         plain.add(asset, channels, sample, record.arrival)
                         continue
+            odd.append((len(plain.assets), record))
+        others, rejects = list[tuple[int, Reading]](), list[tuple[Record, Reject]]()
+        for before, record in odd:  # one after the other: what is seldom done takes several times as long alone
             for item in decode(record):
                 if isinstance(item, Reject):
                     rejects.append((record, item))
                 else:
-                    plain.into(found)
-                    found.append(item)
-        plain.into(found)
-        return found, rejects
+                    others.append((before, item))
+        return plain.among(others, self._times, self._value), rejects
+
+    def _place(self, topic: str) -> Place:
+        """Return what a topic names that was not seen before, nothing where it is refused."""
+        try:
+            return self._topics.find(topic)
+        except RefusedError:
+            return _NOWHERE
 
     def _series(self, raw: bytes, record: Record, asset: str, channels: tuple[str, ...]) -> Sequence[Reading]:
         """Return an array of samples of one channel and unit by the short way, or nothing where one of them is not as it should be."""
