@@ -16,12 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,12 +32,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import paho.mqtt.client as paho
 import psutil
-from paho.mqtt.enums import CallbackAPIVersion
 
 import streams
 from bench.fleet_of_one_channel import twin
+from bench.ladder_mqtt import length, text
 from bench.trial import values_of
 from bench.trial_values import RATE, T0
 from compose.services import Server, start
@@ -50,6 +52,7 @@ NAMES = [f"a{a:03d}" for a in range(ASSETS)]
 CAP = 32 << 20  # bytes of the log
 PATIENCE = 120.0  # s for the engine to be there, and, without a message, for the rest
 TURN = 0.02  # s between the publisher's turns
+WINDOW = 5000  # messages on their way
 LOOK = 0.2
 
 
@@ -94,46 +97,78 @@ def engine_process(folder: Path, uri: str, takes: float, cap: int) -> None:
 
 
 class Publisher(threading.Thread):
-    """Publishes at a rate until told to end; ``sent`` counts, ``close`` waits until the broker has all (QoS 1) or all is written."""
+    """MQTT 3.1.1 over a plain socket: publishes at a rate until told to end; ``sent`` counts.
+
+    With QoS 1 a message is kept until the broker has acknowledged it, and sent again in each new connection.
+    """
 
     def __init__(self, url: str, prefix: str, rate: float, qos: int) -> None:
         super().__init__(daemon=True)
-        at = urlsplit(url)
-        self.sent, self.rate, self._prefix, self._qos = 0, rate, prefix, qos
-        self._end = threading.Event()
-        self._last: paho.MQTTMessageInfo | None = None
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"{prefix}-publisher", clean_session=False)
-        self._client.username_pw_set(at.username, at.password)
-        self._client.max_inflight_messages_set(1000)
-        self._client.reconnect_delay_set(1, 1)
-        there = threading.Event()
-        self._client.on_connect = lambda *_: there.set()
-        self._client.connect(at.hostname or "", at.port or 1883)
-        self._client.loop_start()
-        if not there.wait(PATIENCE):
-            raise RuntimeError("the broker does not let the publisher in")
+        self.sent, self.rate, self._prefix, self._qos, self._at = 0, rate, prefix, qos, urlsplit(url)
+        self._end, self._odd = threading.Event(), 0
+        self._unacknowledged = deque[bytes]()
+        self._socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        made = socket.create_connection((self._at.hostname or "", self._at.port or 1883), 5)
+        user, password = (self._at.username or "").encode(), (self._at.password or "").encode()
+        body = b"\0\4MQTT\4\xc2\0\0" + text(self._prefix.encode()) + text(user) + text(password)
+        made.sendall(b"\x10" + length(len(body)) + body)
+        if (answer := made.recv(4)) != b"\x20\2\0\0":
+            raise OSError(f"the broker's answer: {answer!r}")
+        made.sendall(b"".join(self._unacknowledged))
+        self._odd = 0
+        return made
 
     def run(self) -> None:
         """Publish what is due at each turn."""
         begin = time.monotonic()
-        while not self._end.wait(TURN):
-            while self.sent < (time.monotonic() - begin) * self.rate:
-                asset, ns, value = sample(self.sent)
-                self._last = self._client.publish(
-                    f"{self._prefix}/{asset}/value", b'{"ts": %.1f, "value": %.17g}' % (ns / 1e9, value), self._qos
-                )
-                self.sent += 1
+        while not self._end.is_set() or self._unacknowledged:
+            try:
+                room = WINDOW - len(self._unacknowledged) if self._qos else WINDOW
+                due = 0 if self._end.is_set() else int((time.monotonic() - begin) * self.rate)
+                fresh = [self._packet(i) for i in range(self.sent, min(due, self.sent + room))]
+                self._unacknowledged.extend(fresh if self._qos else ())
+                self.sent += len(fresh)
+                self._socket.sendall(b"".join(fresh))
+                self._listen()
+            except OSError:
+                self._again()
+        self._socket.sendall(b"\xe0\0")
+        self._socket.close()
+
+    def _packet(self, i: int) -> bytes:
+        asset, ns, value = sample(i)
+        body = text(f"{self._prefix}/{asset}/value".encode()) + ((1 + i % 65535).to_bytes(2, "big") if self._qos else b"")
+        body += b'{"ts": %.1f, "value": %.17g}' % (ns / 1e9, value)
+        return bytes([0x30 | self._qos << 1]) + length(len(body)) + body
+
+    def _listen(self) -> None:
+        """Take acknowledgements, four bytes each, for a turn."""
+        end = time.monotonic() + TURN
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left)[0]:
+                if not (data := self._socket.recv(1 << 16)):
+                    raise OSError("the broker has hung up")
+                self._odd += len(data)
+                for _ in range(self._odd // 4):
+                    self._unacknowledged.popleft()
+                self._odd %= 4
+
+    def _again(self) -> None:
+        self._socket.close()
+        while True:
+            with suppress(OSError):
+                self._socket = self._connect()
+                return
+            time.sleep(0.5)
 
     def close(self) -> None:
-        """End, and wait until all is out."""
+        """End, and wait until all is out; raises RuntimeError where the broker does not take it."""
         self._end.set()
-        self.join()
-        if self._last is not None:
-            self._last.wait_for_publish(PATIENCE)
-            if not self._last.is_published():
-                raise RuntimeError("the broker has not taken what was published")
-        self._client.disconnect()
-        self._client.loop_stop()
+        self.join(PATIENCE)
+        if self.is_alive():
+            raise RuntimeError(f"the broker has not taken {len(self._unacknowledged)} messages")
 
 
 class Trial:

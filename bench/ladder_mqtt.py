@@ -128,8 +128,8 @@ class Publisher:
         self._socket = socket.create_connection((at.hostname or "", at.port or 1883))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         user, password = (at.username or "").encode(), (at.password or "").encode()
-        body = b"\0\4MQTT\4\xc2\0\0" + _text(b"ladder-%d" % time.time_ns()) + _text(user) + _text(password)
-        self._socket.sendall(b"\x10" + _length(len(body)) + body)
+        body = b"\0\4MQTT\4\xc2\0\0" + text(b"ladder-%d" % time.time_ns()) + text(user) + text(password)
+        self._socket.sendall(b"\x10" + length(len(body)) + body)
         if (answer := self._socket.recv(4)) != b"\x20\2\0\0":
             raise RuntimeError(f"the broker's answer: {answer!r}")
         self.sent = self.taken = 0
@@ -140,7 +140,7 @@ class Publisher:
         """Return a message as it goes over the wire."""
         self.sent += 1
         body = topic + (1 + self.sent % 65535).to_bytes(2, "big") + payload
-        return b"\x32" + _length(len(body)) + body
+        return b"\x32" + length(len(body)) + body
 
     def send(self, packets: list[bytes]) -> None:
         self._socket.sendall(b"".join(packets))
@@ -163,11 +163,12 @@ class Publisher:
         self._socket.close()
 
 
-def _text(text: bytes) -> bytes:
-    return len(text).to_bytes(2, "big") + text
+def text(raw: bytes) -> bytes:
+    """Return a text as MQTT writes it."""
+    return len(raw).to_bytes(2, "big") + raw
 
 
-def _length(n: int) -> bytes:
+def length(n: int) -> bytes:
     """Return a length as MQTT writes it, up to 16383."""
     return bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])
 
@@ -175,7 +176,7 @@ def _length(n: int) -> bytes:
 def generate(url: str, prefix: str, assets: int, rate: float, samples: int, first: int, look: Any) -> np.ndarray:
     """Send each asset's samples, the assets spread evenly over the period; return when each was sent. look: called when it is warm."""
     publisher = Publisher(url)
-    topics = [_text(b"%s/a%04d/value" % (prefix.encode(), a)) for a in range(assets)]
+    topics = [text(b"%s/a%04d/value" % (prefix.encode(), a)) for a in range(assets)]
     sent = np.full(samples * assets, np.nan)
     begin, k, warm = first / rate, 0, int(WARM * rate) * assets
     while k < samples * assets:
