@@ -83,15 +83,16 @@ def _expected(f: Float, w: Int, censored: Bool, c: Any) -> bool:
 @kernel
 def _extend(f: Float, w: Int, share: Float, extra: Float, recent: Float, d: Any, p: int, live: float) -> None:
     """Add a point to the open event."""
+    x = d.score[p]
     w[HOT], f[HOT_LIVE] = max(w[HOT], d.end[p]), live
     for k in range(len(share)):
         share[k] += d.share[p, k]
-    if d.score[p] > f[SCORE]:
-        w[PEAK], f[SCORE] = d.peak[p], d.score[p]
-        f[FAR] = frequency(f, w, d.score[p])
+    if x > f[SCORE]:
+        w[PEAK], f[SCORE] = d.peak[p], x
+        f[FAR] = frequency(f, w, x)
         for k in range(len(extra)):
             extra[k] = d.extra[p, k]
-        recent[0, (w[RECENT_HEAD] - 1) % RECENT] = d.score[p]
+        recent[0, (w[RECENT_HEAD] - 1) % RECENT] = x
 
 
 @kernel
@@ -196,7 +197,7 @@ def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tu
                 if done:  # its peak enters the tail as "at least the threshold it passed", however loud it was
                     w[OPEN], w[ARMED], f[CEILING] = 0, 0, f[SCORE]
                     if _expected(f, w, censored, c):
-                        push(f, w, ring, censored, f[PASSED], True, c.wanted)
+                        push(f, w, ring, censored, f[PASSED], done, c.wanted)  # done, not True: another type is another compilation
                 _close_window(f, w, ring, censored, base, c, d.peak[p] if p < last else end)
                 _rearm(f, w, c, live)
                 if p == last:
