@@ -116,6 +116,7 @@ class Publisher(threading.Thread):
         made.sendall(b"\x10" + length(len(body)) + body)
         if (answer := made.recv(4)) != b"\x20\2\0\0":
             raise OSError(f"the broker's answer: {answer!r}")
+        made.settimeout(PATIENCE)
         made.sendall(b"".join(self._unacknowledged))
         self._odd = 0
         return made

@@ -1,8 +1,8 @@
 """Malformed messages among good ones: ``python -m bench.poison [--messages N] [--runtime NAME] [--rounds R]``.
 
 One in a hundred is bad, every kind of the table of bad input (docs/reference/bad-input.md) in turn. First a trial streams them (see
-``bench.trial``): each refused message must be in the dead topic with its reason, the others counted, and all the rest as if they had not
-been there. Then a worker in this process drains the same messages without and with them, in turn, over either runtime: CPU seconds for
+``bench.trial``): each refused message must be in the dead topic with its reason (``dead_again``: and again, at the same position, where a
+worker began again), the others counted, and all the rest as if they had not been there. Then a worker in this process drains the same messages without and with them, in turn, over either runtime: CPU seconds for
 a million messages of each, the best round's, what a bad message costs in us, and ``throughput``, the ratio of messages a CPU second.
 Assets are 97, so that batches of 5000 end anywhere between two samples, as batches do. What is too large as it came is not among the
 kinds: Kafka takes no such message. Prints one JSON line. KAFKA_BOOTSTRAP says where the broker is.
@@ -88,10 +88,12 @@ async def streamed(trial: Trial) -> dict[str, Any]:
     trial.poison = lambda k: [(key, value) for _, key, value in bad(k)]
     verdict = await trial.run(nothing)
     sent = Counter((reason, value) for k in range(trial.steps) for reason, _, value in bad(k) if reason in REFUSED)
-    dead = Counter([(json.loads(dict(m.headers)["reason"]), m.value) async for m in trial.messages_of("dead")])
+    letters = [(m.partition, dict(m.headers), m.value) async for m in trial.messages_of("dead")]
+    dead = Counter({(place, told["position"]): (json.loads(told["reason"]), raw) for place, told, raw in letters}.values())
     clean = Trial(trial.kafka, trial.folder, trial.app, messages=trial.messages, assets=trial.assets, seed=trial.seed)
     return {
-        "poisoned": sum(len(bad(k)) for k in range(trial.steps)), "dead": sum(dead.values()), "dead_as_sent": dead == sent,
+        "poisoned": sum(len(bad(k)) for k in range(trial.steps)), "dead": sum(dead.values()),
+        "dead_again": len(letters) - sum(dead.values()), "dead_as_sent": dead == sent,
         "rest_untouched": await trial.same_as(clean), **verdict,
     }  # fmt: skip
 
