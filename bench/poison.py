@@ -2,10 +2,11 @@
 
 One in a hundred is bad, every kind of the table of bad input (docs/reference/bad-input.md) in turn. First a trial streams them (see
 ``bench.trial``): each refused message must be in the dead topic with its reason (``dead_again``: and again, at the same position, where a
-worker began again), the others counted, and all the rest as if they had not been there. Then a worker in this process drains the same messages without and with them, in turn, over either runtime: CPU seconds for
-a million messages of each, the best round's, what a bad message costs in us, and ``throughput``, the ratio of messages a CPU second.
-Assets are 97, so that batches of 5000 end anywhere between two samples, as batches do. What is too large as it came is not among the
-kinds: Kafka takes no such message. Prints one JSON line. KAFKA_BOOTSTRAP says where the broker is.
+worker began again), the others counted, and all the rest as if they had not been there. Then a worker in this process drains the same
+messages without and with them, in turn, over either runtime: CPU seconds for a million messages of each, the best round's, what a bad
+message costs in us, and ``throughput``, the ratio of messages a CPU second. Assets are 97, so that batches of 5000 end anywhere between two
+samples, as batches do. What is too large as it came is not among the kinds: Kafka takes no such message. Prints one JSON line.
+KAFKA_BOOTSTRAP says where the broker is.
 """
 
 from __future__ import annotations
