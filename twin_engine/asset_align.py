@@ -132,12 +132,11 @@ class Routes:
         """
         found = self._short.get((channels, units))
         if found is None:
-            found = -1, [0] * len(channels)
+            found, said = (-1, [0] * len(channels)), dict(zip(channels, units or [""] * len(channels), strict=True))
             for lane, (stream, there) in enumerate(self._streams.items()):
-                same = all(
-                    name in there and unit in {"", there[name]} for name, unit in zip(channels, units or [""] * len(channels), strict=True)
-                )
-                if same and all(not set(channels) & other.keys() for name, other in self._streams.items() if name != stream):
+                same = all(name in there and unit in {"", there[name]} for name, unit in said.items())
+                elsewhere = any(said.keys() & other.keys() for name, other in self._streams.items() if name != stream)
+                if same and not elsewhere and 0 < len(said) == len(channels):
                     places = list(there)
                     found = lane, [self._first[stream] + places.index(name) for name in channels]
             if len(self._short) < self.LIMIT:
@@ -151,16 +150,9 @@ class AssetAligner:
     next, lead, closed, shift, arrival, cut = _Number(), _Number(), _Number(), _Number(), _Number(), _Number()
 
     def __init__(
-        self,
-        grid: Grid,
-        row: int,
-        telemetry: Telemetry,
-        routes: Routes,
-        saved: Mapping[str, Any] | None,
-        arrays: Mapping[str, NDArray[Any]],
+        self, grid: Grid, row: int, telemetry: Telemetry, routes: Routes, saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> None:
         self.grid, self.row, self.telemetry, self._routes = grid, row, telemetry, routes
-        saved = saved or {}
         for name, key in (("next", "next"), ("lead", "lead"), ("closed", "closed"), ("arrival", "newest_arrival")):
             setattr(self, name, saved.get(key, NEVER))
         self.shift = saved.get("shift", 0)
@@ -199,17 +191,14 @@ class AssetAligner:
         for name in unknown:
             self.telemetry.drop(Reason.UNKNOWN_CHANNEL, len(reading.times))
             self.telemetry.strange(f"channel {name}", len(reading.times))
-        advance(self.grid.rows, self.grid.lanes, self.row, reading.arrival or int(reading.times.max()))
+        accepted = max(lane.newest for lane in self.lanes.values())  # a time that is not says nothing of the rest
+        advance(self.grid.rows, self.grid.lanes, self.row, reading.arrival or min(int(reading.times.max()), accepted))
 
     def _runs(self, lane: _Lane, reading: Reading) -> None:
         """Split where the clock leaps ahead by more than the bound. One sample that nothing follows is a bad clock; two are a gap."""
         if lane.suspect is not None:
             held, lane.suspect = lane.suspect, None
-            near = abs(int(reading.times[0]) - int(held.times[0])) <= lane.bound
-            if near and held.channels == reading.channels:
-                both = np.concatenate([held.times, reading.times]), np.concatenate([held.values, reading.values], axis=1)
-                return self._place(lane, Reading("", held.channels, *both, units=held.units))
-            if near:
+            if abs(int(reading.times[0]) - int(held.times[0])) <= lane.bound:
                 self._place(lane, held)
             else:
                 self.telemetry.drop(Reason.CLOCK_JUMP, held.values.size)
@@ -226,7 +215,8 @@ class AssetAligner:
                 self.telemetry.drop(Reason.CLOCK_JUMP, part.values.size)
             elif ahead and hi - lo == 1:
                 if hi == len(times):
-                    lane.suspect = part
+                    kept = np.where(np.isfinite(part.values), part.values, math.nan)  # as a snapshot keeps it
+                    lane.suspect = Reading("", part.channels, part.times, kept, units=part.units)
                 else:
                     self.telemetry.drop(Reason.CLOCK_JUMP, part.values.size)
             else:

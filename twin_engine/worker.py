@@ -23,7 +23,7 @@ from streams.kafka.watch import Watch
 from twin_engine.errors import InputError
 from twin_engine.metrics import Figure
 from twin_engine.partition import Partition, Taken
-from twin_engine.records import Codec, Record
+from twin_engine.records import Codec, Reason, Record
 from twin_engine.snapshot import unpack
 from twin_engine.twin import Twin
 
@@ -88,7 +88,7 @@ class _Shard:
     saved_at: float
     saving: asyncio.Task[None] | None = None
     whole: bool = True  # all that the fleet gave was sent: only then may it be saved
-    strange: int = 0  # names that the fleet does not have
+    strange: int = 0  # samples of assets that the fleet does not have
 
 
 class Worker:
@@ -100,6 +100,7 @@ class Worker:
         self._names = Names(config.app, twin.name)
         self._partitions = 0
         self.shards: dict[int, _Shard] = {}
+        self._mine, self._told = set(config.assets), set[str]()  # assets; those that were told to come in another partition
         self._outputs = Outputs(kafka, self._names, tuple(twin.show))
         self._runtime: Runtime | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -195,7 +196,7 @@ class Worker:
             await self._outputs.close()
 
     def _offsets(self) -> dict[int, int]:
-        return {number: shard.partition.offset for number, shard in self.shards.items()}
+        return {number: shard.partition.offset for number, shard in self.shards.items() if shard.whole}  # the rest is at work
 
     def _assets(self, number: int) -> list[str]:
         return [asset for asset in self.config.assets if partition_of(asset, self._partitions, self.config.partitioner) == number]
@@ -227,7 +228,8 @@ class Worker:
             raise
         share = config.snapshot_every * (1 + number / self._partitions)  # staggered
         now = time.monotonic()
-        self.shards[number] = _Shard(partition, store, now + share, partition.offset, now)
+        strange = partition.engine.telemetry.dropped[Reason.UNKNOWN_ASSET]
+        self.shards[number] = _Shard(partition, store, now + share, partition.offset, now, strange=strange)
         log.info("partition %d: %d assets, from offset %d", number, len(partition.engine.assets), partition.offset)
 
     async def revoked(self, partitions: Sequence[int]) -> None:
@@ -278,13 +280,13 @@ class Worker:
 
     def _warn(self, number: int, shard: _Shard) -> None:
         """Tell of assets whose records come in another partition than their names say: their samples are dropped, as of any unknown one."""
-        unknown = shard.partition.engine.telemetry.unknown
-        if len(unknown) > shard.strange:
-            mine = set(self.config.assets)
-            for name in [name.removeprefix("asset ") for name in list(unknown)[shard.strange :]]:
-                if name in mine and name not in shard.partition.removed:
+        engine = shard.partition.engine
+        if (strange := engine.telemetry.dropped[Reason.UNKNOWN_ASSET]) > shard.strange:
+            shard.strange = strange
+            for name in [text.removeprefix("asset ") for text in engine.telemetry.unknown if text.startswith("asset ")]:
+                if name in self._mine and name not in engine.aligner.row and name not in shard.partition.removed | self._told:
+                    self._told.add(name)
                     log.error("asset %s comes in partition %d: is the partitioner of [input] that of its producer?", name, number)
-            shard.strange = len(unknown)
 
     async def _send(self, number: int, taken: Taken) -> None:
         for update in taken.updates:

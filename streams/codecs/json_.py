@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codecs.base import Faults, RefusedError, Samples, few, named, pieces, refusal, single, utf8
+from streams.codecs.base import LIMIT, Faults, RefusedError, Samples, few, named, pieces, refusal, single, utf8
 from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
@@ -124,7 +124,7 @@ class Json:
         place, lone, several, (first, last) = self._topics.known.get, self._decode_lone, self._decode, self._times.plain
         for record in records:
             raw, (asset, channels) = record.raw, place(record.subject) or self._place(record.subject)
-            if asset and raw[:1] == b"{" and raw.isascii():
+            if asset and raw[:1] == b"{" and len(raw) <= LIMIT and raw.isascii():
                 try:
                     sample: Any = several(raw) if channels else lone(raw)
                 except _BAD:

@@ -48,7 +48,7 @@ class Times:
         self._digits = DIGITS.get(unit, -1)
         self._scale = 10 ** max(self._digits, 0)
         latest = END - GPS_EPOCH * 10**9 if unit == "gps" else END
-        self.plain = (0, latest // self._scale if self._digits >= 0 else 0)  # a number between the two is a time for sure
+        self.plain = (0.5 / self._scale, latest // self._scale if self._digits >= 0 else 0)  # a number between the two is a time for sure
 
     def one(self, value: object) -> int:
         """Return ns UTC of a number or text; raises ValueError."""

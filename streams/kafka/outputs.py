@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.client import Kafka, within
+from streams.kafka.client import Kafka, KafkaFailure, within
 from streams.kafka.rejects import Rejects
 from streams.kafka.topics import LARGEST, Names
 from streams.update_codec import encode_update
@@ -39,6 +39,9 @@ class Sender:
         """Send a message; waits only while many are on the way."""
         try:
             future: asyncio.Future[Any] = await self._producer.send(topic, value, **options)
+        except asyncio.CancelledError:
+            self._failure = KafkaFailure("a message was cut off on its way")
+            raise
         except BaseException as failure:
             self._failure = failure
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streams.kafka.client import KafkaFailure
 from twin_engine.records import COMMAND, SUBJECT, Reject
 
 KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
@@ -56,6 +57,9 @@ class Rejects:
             batch.close()
             try:
                 future: asyncio.Future[Any] = await self._producer.send_batch(batch, self._topic, partition=partition)
+            except asyncio.CancelledError:
+                self.failure = KafkaFailure("dead letters were cut off on their way")
+                raise
             except BaseException as failure:
                 self.failure = failure
                 raise

@@ -253,3 +253,26 @@ def test_what_is_late_does_not_depend_on_when_hops_are_cut() -> None:
     for a, b in zip(expected[:3], (index, values, valid), strict=True):
         np.testing.assert_array_equal(a, b)
     assert dict(al.telemetry.dropped) == expected[3] == {"late": 6}
+
+
+def test_one_bad_clock_makes_no_other_stream_late() -> None:
+    """Files keep no arrivals: there the newest time that was accepted stands for one."""
+    al = aligner([Stream("s", 1, [Channel("x")], lateness="5 s"), Stream("w", 1, [Channel("y")], lateness="5 s")])
+    frames = []
+    for k in range(200):
+        t = 1e6 if k == 50 else k
+        al.put(reading(np.array([t]), np.ones((1, 1)), ("x",)))
+        al.put(reading(np.array([k]), np.ones((1, 1)), ("y",)))
+        al.put(reading(np.array([1e6]), np.ones((1, 1)), ("nobody's",)))
+        frames += list(al.frames())
+    assert sum(int(f.streams["w"].valid.sum()) for f in frames) > 190
+    assert al.telemetry.dropped == {Reason.CLOCK_JUMP: 1, Reason.UNKNOWN_CHANNEL: 200}
+
+
+def test_a_spike_in_the_reading_after_a_gap_is_a_spike() -> None:
+    al = aligner([Stream("s", 4, [Channel("x"), Channel("y")], bound="60 s")])
+    for times in ([0, 0.25], [100], [100.25, 500, 100.75], *([t, t + 0.25] for t in np.arange(101, 150, 0.5))):
+        al.put(reading(np.array(times), np.ones((2, len(times)))))
+    al.finish(Fraction(0))
+    assert sum(int(f.streams["s"].valid[:, 0].sum()) for f in al.frames()) == 2 + 1 + 2 + 196
+    assert al.telemetry.dropped == {Reason.CLOCK_JUMP: 2}

@@ -33,7 +33,7 @@ def aligner() -> Aligner:
 
 single = st.tuples(
     st.sampled_from([*ASSETS * 4, "stranger"]),
-    st.sampled_from([("x",), ("x", "y"), ("y",), ("z",), ("kept",), ("x", "z"), ("odd",)]),
+    st.sampled_from([("x",), ("x", "y"), ("y",), ("z",), ("kept",), ("x", "z"), ("odd",), ("x", "x"), ()]),
     st.integers(0, 12).map(lambda k: k / 2) | st.sampled_from([0.26, 2.7, 40.0, -30.0, 31.0, 31.5]),
     st.sampled_from([1.0, 1.0, 1.0, 2.0, np.nan, 7.0]),
     st.integers(0, 4),  # s that it came late

@@ -11,14 +11,17 @@ import pytest
 pytest.importorskip("aiokafka")
 pytest.importorskip("prometheus_client")
 
+from aiokafka.producer.message_accumulator import BatchBuilder
+
 from bench.fleet_of_one_channel import twin
 from streams.codecs import open_codec
 from streams.kafka.client import Kafka, KafkaFailure
+from streams.kafka.rejects import Rejects
 from streams.kafka.updates import Batch
 from twin_engine.delivery import Delivery
 from twin_engine.errors import SinkError
 from twin_engine.partition import Partition
-from twin_engine.records import Record, Update
+from twin_engine.records import Reason, Record, Reject, Update
 from twin_engine.testing.fakes import ListSink
 from twin_engine.worker import Worker, WorkerConfig, _Shard
 
@@ -93,6 +96,25 @@ def test_a_save_that_waits_for_the_brokers_does_not_put_off_the_next_one() -> No
     asyncio.run(main())
 
 
+def test_dead_letters_that_were_cut_off_are_a_failure_that_begins_again() -> None:
+    class Hanging:
+        def create_batch(self) -> Any:
+            return BatchBuilder(1 << 14, 0, is_transactional=False)
+
+        async def send_batch(self, *given: Any, **options: Any) -> None:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        rejects = Rejects(Hanging(), "dead")
+        await rejects.put(0, Reject(Reason.MALFORMED, "", "", b"{"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(rejects.flush(), 0.01)
+        assert isinstance(rejects.failure, KafkaFailure)
+        await rejects.close()
+
+    asyncio.run(main())
+
+
 class Log:
     """Updates 0, 1, 2 ... in one partition; going back fails once."""
 
@@ -156,4 +178,4 @@ def test_an_asset_that_comes_in_a_partition_of_another_is_told(caplog: pytest.Lo
             await worker.take(0, [Record(b'{"ts": %d, "value": 1}' % (T0 + k), name, "in", k, T0 * 10**9)], 0)
 
     asyncio.run(main())
-    assert [r.message.split()[1] for r in caplog.records if r.levelname == "ERROR"] == ["b"]
+    assert [r.message.split()[1] for r in caplog.records if r.levelname == "ERROR"] == ["b"]  # once

@@ -122,6 +122,7 @@ RAWS = [
     b'{"ts":1,"value":null}', b'{"ts":1,"value":"x"}', b"{", b"", b'{"ts":1,"value":2}{', b'[{"ts":1,"value":2},{"ts":2,"value":3}]',
     '{"ts":1,"value":2,"unit":"°C"}'.encode(), b'{"ts":1,"value":NaN}', b'{"ts":1,"value":1e400}', b'{"ts":true,"value":1}',
     b'{"ts":1700000000,"value":1,"p":2}', b"\xff{}", gzip.compress(b'{"ts":1,"value":2}'), b'{"ts":7258118399.5,"value":1}',
+    b'{"ts":1e-12,"value":1}', b'{"ts":1,"value":1}' + b" " * (1 << 20),
 ]  # fmt: skip
 
 
