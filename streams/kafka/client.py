@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError as KafkaFailure
 
 from twin_engine.errors import InputError
 
-__all__ = ["MECHANISMS", "Kafka", "KafkaFailure", "within"]
+__all__ = ["LEAVING", "MECHANISMS", "Kafka", "KafkaFailure", "within"]
 
 T = TypeVar("T")
+LEAVING = 30.0  # seconds that a client may take to stop
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -70,8 +71,17 @@ class Kafka:
 
 
 async def within(limit: float, work: Awaitable[T], what: str) -> T:
-    """Return what is waited for; raises KafkaFailure after ``limit`` seconds: a client that was fenced may answer nothing any more."""
+    """Return what is waited for; raises KafkaFailure after ``limit`` seconds: a client that was fenced may answer nothing any more.
+
+    KafkaFailure too where the client cancels itself: aiokafka's stop lets the cancellation of its own fetches out while a broker is away.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
     try:
         return await asyncio.wait_for(work, limit)
     except TimeoutError:
         raise KafkaFailure(f"{what} took more than {limit:g} s") from None
+    except asyncio.CancelledError:
+        if task is None or task.cancelling() > asked:
+            raise
+        raise KafkaFailure(f"{what} broke off") from None

@@ -17,7 +17,7 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
-from streams.kafka.client import Kafka, KafkaFailure
+from streams.kafka.client import LEAVING, Kafka, KafkaFailure, within
 from streams.kafka.runtime import Handler, record_of
 from twin_engine.records import Record
 
@@ -85,7 +85,7 @@ class FaustRuntime:
                 await handler.revoked(sorted(self._open))
         finally:
             self._stop.set()
-            await self.app.stop()
+            await within(LEAVING, self.app.stop(), "leaving the group")
 
     async def _take(self, stream: Any, handler: Handler) -> None:
         """Hand batches over. No exception leaves: Faust would acknowledge; the loop of ``run`` raises it."""

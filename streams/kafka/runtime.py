@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from streams.kafka.client import Kafka, within
+from streams.kafka.client import LEAVING, Kafka, within
 from twin_engine.records import SUBJECT, Record
 
 _MS = 1_000_000  # ns
-_LEAVING = 30.0  # seconds
 _POLL = 20  # ms that a poll waits for the first record
 _PACE = 0.02  # seconds from poll to poll while few records come: a step of a fleet costs much the same for one as for many
 
@@ -101,7 +100,7 @@ class AiokafkaRuntime:
             async with listener.lock:
                 await handler.revoked([p.partition for p in consumer.assignment()])
         finally:
-            await within(_LEAVING, consumer.stop(), "leaving the group")
+            await within(LEAVING, consumer.stop(), "leaving the group")
 
     async def _or_stop(self, waiting: Coroutine[Any, Any, Any]) -> Any:
         """Return what is waited for, or None once told to stop: without an assignment aiokafka waits for ever."""

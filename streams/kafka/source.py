@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from streams.codecs import OPTIONS as CODEC_OPTIONS
 from streams.codecs import open_codec
 from streams.context import Context
 from streams.kafka.address import Topic, parse_topic
-from streams.kafka.client import KafkaFailure
+from streams.kafka.client import LEAVING, KafkaFailure, within
 from streams.kafka.loop import Loop
 from streams.kafka.runtime import record_of
 from streams.kafka.topics import partitions, unreachable
@@ -179,7 +180,8 @@ class KafkaSource:
             watching.cancel()
             await asyncio.wait([watching])
         if consumer is not None:
-            await consumer.stop()
+            with suppress(KafkaFailure):
+                await within(LEAVING, consumer.stop(), "leaving")
 
     async def _commit(self, offsets: Mapping[str, int]) -> None:
         if self._consumer is not None:

@@ -70,7 +70,7 @@ class SnapshotStore:
             await self._check(reader, manifest.offset)
             return manifest, await self._chunks(reader, manifest)
         finally:
-            await reader.stop()
+            await within(TIMEOUT, reader.stop(), "leaving the snapshots")
 
     async def _check(self, reader: AIOKafkaConsumer, offset: int) -> None:
         """Say so where the input after a snapshot is gone; raises SnapshotError where the input is another one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from streams.kafka.client import Kafka
+from streams.kafka.client import LEAVING, Kafka, within
 from streams.update_codec import decode_update
 from twin_engine.records import Update
 
@@ -98,7 +98,7 @@ class Updates:
         """Leave the group."""
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await consumer.stop()
+            await within(LEAVING, consumer.stop(), "leaving the updates")
 
 
 class _Seek(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types

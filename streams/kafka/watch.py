@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.kafka.client import Kafka, KafkaFailure
+from streams.kafka.client import LEAVING, Kafka, KafkaFailure, within
 
 PATIENCE = 30.0  # seconds
 
@@ -44,7 +45,8 @@ class Watch:
                     continue
                 self.look(offsets, {place.partition: end for place, end in ends.items()}, time.monotonic())
         finally:
-            await client.stop()
+            with suppress(KafkaFailure):
+                await within(LEAVING, client.stop(), "leaving the watch")
 
     def look(self, offsets: Mapping[int, int], ends: Mapping[int, int], now: float) -> None:
         """Take how things stand at a moment (seconds); raises Stuck."""
