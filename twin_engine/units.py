@@ -7,10 +7,14 @@ from typing import Any
 
 from twin_engine.errors import DefinitionError
 
+PLAIN = frozenset(
+    ("1", "s", "Hz", "1/s", "m", "m/s", "kg", "N", "K", "degC", "Pa", "bar", "V", "A", "W", "J", "B", "percent")
+)  # pint knows
+
 
 @cache
 def _registry() -> Any:
-    import pint  # noqa: PLC0415 - 0.2 s that most runs do not need
+    import pint  # noqa: PLC0415 - half a second that most runs do not need
 
     registry: Any = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)  # pyright: ignore[reportUnknownVariableType]
     return registry
@@ -18,6 +22,8 @@ def _registry() -> Any:
 
 def check_unit(unit: str, place: str) -> None:
     """Raise DefinitionError when pint does not know the unit."""
+    if unit in PLAIN:
+        return
     try:
         _registry().Unit(unit)
     except Exception as error:
