@@ -7,9 +7,8 @@ from typing import Any
 
 from twin_engine.errors import DefinitionError
 
-PLAIN = frozenset(
-    ("1", "s", "Hz", "1/s", "m", "m/s", "kg", "N", "K", "degC", "Pa", "bar", "V", "A", "W", "J", "B", "percent")
-)  # pint knows
+# pint knows these
+PLAIN = frozenset(("1", "s", "Hz", "1/s", "m", "m/s", "kg", "N", "K", "degC", "Pa", "bar", "V", "A", "W", "J", "B", "percent"))
 
 
 @cache
