@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_engine.asset_align import AssetAligner, Routes
-from twin_engine.buffer import no_arrays
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
 from twin_engine.grid import Grid
@@ -174,18 +173,32 @@ class Aligner:
 
     def document(self) -> dict[str, Any]:
         """Return what a snapshot keeps beside the arrays."""
-        return {name: asset.document() for name, asset in self.assets.items()}
+        g = self._grid.rows
+        fields = {
+            "next": g.next, "lead": g.lead, "closed": g.closed, "newest_arrival": g.arrival, "restart": g.restart, "shift": g.shift,
+            "progress": g.pending_n,
+        }  # fmt: skip
+        rows = zip(*(array.tolist() for array in fields.values()), strict=True)
+        return {
+            name: asset.document(dict(zip(fields, numbers, strict=True)), newest)
+            for (name, asset), numbers, newest in zip(self.assets.items(), rows, g.newest.tolist(), strict=True)
+        }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return buffered samples by ``stream/field``: one row an asset, and cells of all assets one after the other, ``cells`` of each."""
         found: dict[str, NDArray[Any]] = {}
-        for stream in self.graph.twin.streams:
-            kept = [asset.lanes[stream.name].buffer.arrays() for asset in self.assets.values()]
-            for name, none in no_arrays(len(stream.channels)).items():  # there may be no asset
-                cells = name in CELLS  # one after the other; the rest is a row an asset
-                parts = [none[:, :0] if cells else none[None][:0], *(k[name] if cells else k[name][None] for k in kept)]
-                found[f"{stream.name}/{name}"] = np.concatenate(parts, axis=1 if cells else 0)
-            found[f"{stream.name}/cells"] = np.array([k["values"].shape[1] for k in kept], np.int64)
+        g, first = self._grid.rows, self._grid.lanes.first.tolist()
+        for lane, stream in enumerate(self.graph.twin.streams):
+            mine = slice(first[lane], first[lane + 1])
+            cells = np.maximum(0, g.top[:, mine].max(axis=1, initial=NEVER) - g.base[:, lane])
+            kept = [[array[:, : cells[row]] for array in self._grid.cells(row, lane)] for row in np.flatnonzero(cells).tolist()]
+            for i, (name, kind) in enumerate(zip(CELLS, (np.float64, np.bool_, np.bool_), strict=True)):
+                none = np.zeros((len(stream.channels), 0), kind)  # there may be no asset
+                found[f"{stream.name}/{name}"] = np.concatenate([none, *(arrays[i] for arrays in kept)], axis=1)
+            found[f"{stream.name}/base"] = g.base[:, lane : lane + 1].copy()
+            for name, array in (("top", g.top), ("last", g.last), ("last_index", g.last_index)):
+                found[f"{stream.name}/{name}"] = array[:, mine].copy()
+            found[f"{stream.name}/cells"] = cells
         return found
 
 

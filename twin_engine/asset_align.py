@@ -312,16 +312,13 @@ class AssetAligner:
         for lane in self.lanes.values():
             lane.buffer.begin_anew()
 
-    def document(self) -> dict[str, Any]:
-        """Return what a snapshot keeps beside the arrays."""
+    def document(self, numbers: Mapping[str, Any], newest: Sequence[int]) -> dict[str, Any]:
+        """Return what a snapshot keeps beside the arrays. numbers, newest: this row's of the grid, read for all at once."""
         lanes: dict[str, Any] = {}
-        for name, lane in self.lanes.items():
+        for (name, lane), time in zip(self.lanes.items(), newest, strict=True):
             held = lane.suspect
             kept = held and [list(held.channels), held.times.tolist(), held.values.tolist(), list(held.units)]
-            lanes[name] = {"newest": lane.newest, "judge": [j.document() for j in lane.judge], "suspect": kept}
-        g, row = self.grid.rows, self.row
-        return {
-            "next": self.next, "lead": self.lead, "closed": self.closed, "newest_arrival": self.arrival, "restart": bool(g.restart[row]),
-            "shift": self.shift, "progress": g.pending[row, : g.pending_n[row]].tolist(), "cuts": list(self.cuts), "lanes": lanes,
-            "quarantined": list(self.quarantined),
-        }  # fmt: skip
+            lanes[name] = {"newest": time, "judge": [j.document() for j in lane.judge], "suspect": kept}
+        n: int = numbers["progress"]
+        pending: list[Any] = self.grid.rows.pending[self.row, :n].tolist() if n else []
+        return {**numbers, "progress": pending, "cuts": list(self.cuts), "lanes": lanes, "quarantined": list(self.quarantined)}

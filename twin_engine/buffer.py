@@ -83,16 +83,6 @@ class StreamBuffer:
         """Hold no value from before."""
         self._grid.rows.last_index[self._row, self._channels] = NEVER
 
-    def arrays(self) -> dict[str, Any]:
-        """Return what a snapshot keeps: it says nothing of how the cells came to be filled."""
-        g, row = self._grid.rows, self._row
-        n = max(0, self.top - self.base)
-        values, filled, valid = (array[:, :n] for array in self._grid.cells(row, self._lane))
-        return {
-            "base": np.array([self.base], np.int64), "values": values, "filled": filled, "valid": valid, "top": g.top[row, self._channels],
-            "last": g.last[row, self._channels], "last_index": g.last_index[row, self._channels],
-        }  # fmt: skip
-
     def load(self, arrays: dict[str, Any]) -> None:
         """Set all from what a snapshot kept."""
         g, row = self._grid.rows, self._row
@@ -104,15 +94,6 @@ class StreamBuffer:
             self._grid.resize(row, self._lane, n)
         for array, name in zip(self._grid.cells(row, self._lane), ("values", "filled", "valid"), strict=True):
             array[:, :n] = arrays[name]
-
-
-def no_arrays(channels: int) -> dict[str, Any]:
-    """Return what ``arrays`` gives where nothing has come."""
-    none = np.zeros((channels, 0))
-    return {
-        "base": np.array([NEVER], np.int64), "values": none, "filled": none.astype(bool), "valid": none.astype(bool),
-        "top": np.full(channels, NEVER), "last": np.zeros(channels), "last_index": np.full(channels, NEVER),
-    }  # fmt: skip
 
 
 def _add(counts: dict[Reason, int], reason: Reason, n: int) -> None:
