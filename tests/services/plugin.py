@@ -25,6 +25,7 @@ from compose.services.server import born
 from tests.influx_server import Influx
 
 ROOT = Path(__file__).parents[2]
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # brokers that live for seconds are not worth optimising
 _RUN = "TWIN_ENGINE_TEST_SERVICES"  # the folder of this run's servers, made by the first process, inherited by its workers
 
 

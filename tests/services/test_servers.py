@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 import aiokafka.errors
 import pytest
-from influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
 
 from compose.services import Server
 from tests.influx_server import Influx
@@ -55,11 +53,16 @@ def test_influx_answers(influx: Influx, unique: str) -> None:
 
 
 def _write(at: Influx, line: str) -> None:
+    from influxdb_client import InfluxDBClient
+    from influxdb_client.client.write_api import SYNCHRONOUS
+
     with InfluxDBClient(at.url, at.token, org=at.org) as client:
         client.write_api(write_options=SYNCHRONOUS).write(at.bucket, record=line)
 
 
 def _rows(at: Influx) -> list[float]:
+    from influxdb_client import InfluxDBClient
+
     with InfluxDBClient(at.url, at.token, org=at.org) as client:
         tables = client.query_api().query(f'from(bucket: "{at.bucket}") |> range(start: 0)')
     return [record.get_value() for table in tables for record in table.records]

@@ -12,7 +12,8 @@ import pytest
 from twin_engine.errors import DefinitionError
 from twin_engine.ports import Block, BlockSpec, Marks
 from twin_engine.signal import QTriggers, Refractory
-from twin_engine.signal.qtiling import half_width, q_planes, row_frequencies, spacing
+from twin_engine.signal.qtiling import HALF_TAPS, half_width, q_planes, row_frequencies, spacing
+from twin_engine.signal.qtriggers import _quarter_band
 
 RATE = 1024
 START = 64 * 10_000_000  # s
@@ -114,3 +115,10 @@ def test_a_score_after_a_louder_one_counts_less() -> None:
     out: Any = op.step(op.init(1), {"source": block})[1]["score"]
     assert out.values[0, 0, 10] == pytest.approx(40)
     assert 20 < out.values[0, 0, 26] < 24
+
+
+def test_the_decimator_is_scipys() -> None:
+    from scipy.signal import firwin
+
+    taps = 2 * HALF_TAPS + 1
+    np.testing.assert_allclose(_quarter_band(HALF_TAPS), firwin(taps, 0.25, window=("kaiser", 9.0)), rtol=0, atol=1e-15)

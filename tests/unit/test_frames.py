@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -20,6 +19,8 @@ def series() -> np.ndarray:
 
 
 def test_every_kind_of_table_gives_the_same():
+    import polars as pl  # slow to import
+
     x = series()
     table = {"timestamp": STAMPS.astype(str), "value": x}
     expected, events = detect(table)

@@ -20,8 +20,6 @@ from twin_engine.ports import Block, BlockSpec, Bool, Float, Int, Port, Spec
 from twin_engine.stage import Op, Stage, block_input, samples
 
 fft: Any = scipy.fft  # it has no types
-signal: Any = scipy.signal  # it has no types
-
 
 TOGETHER = 2  # segments transformed together: more leave the processor's cache, and their arrays are fetched from the system each time
 

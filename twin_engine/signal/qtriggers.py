@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft  # pyright: ignore[reportMissingTypeStubs]
-import scipy.signal  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from twin_engine.clock import NS, hertz, seconds, time_of
@@ -23,7 +22,6 @@ from twin_engine.signal.qtiling import DECIMATION, HALF_TAPS, Group, Tiling, til
 from twin_engine.stage import Op, Stage, block_input, samples
 
 fft: Any = scipy.fft  # it has no types
-signal: Any = scipy.signal  # it has no types
 
 Single = NDArray[np.float32]
 
@@ -144,8 +142,7 @@ class QTriggersOp(Op):
         self._hop = int(hop * rate)
         self._cell = _divisor(self._hop, max(1, int(rate / 64)))
         self._levels = _levels(plan)
-        taps = 2 * HALF_TAPS + 1
-        self._taps = (2 * signal.firwin(taps, 0.25, window=("kaiser", 9.0))).astype(np.float32)
+        self._taps = (2 * _quarter_band(HALF_TAPS)).astype(np.float32)
         self._reach = -(-max(g.guard * g.factor + g.delay for g in plan.groups) // self._cell)  # cells each side that a tile depends on
         lag = max(*(g.lag for g in plan.groups), (self._reach + 1) * self._cell)
         self._lag = -(-lag // self._hop) * self._hop
@@ -307,6 +304,12 @@ class QTriggersOp(Op):
         lag, rounded, _ = self._back
         start = (block.start + int((lag - rounded) * self._rate) - self._lag) // self._hop
         return Block(score, np.asarray(live.reshape(shape).all(axis=3), np.bool_), block.rows.copy(), start)
+
+
+def _quarter_band(half: int) -> Float:
+    """Return a low-pass of a quarter of the band, 2*half + 1 taps: a sinc under a Kaiser window. scipy.signal takes a while to import."""
+    taps = np.sinc(np.arange(-half, half + 1) / 4) * np.kaiser(2 * half + 1, 9.0)
+    return taps / taps.sum()
 
 
 def _levels(plan: Tiling) -> tuple[_Level, ...]:
