@@ -108,26 +108,27 @@ class Aligner:
 
     def _put_singles(self, singles: Singles) -> None:
         """Take samples of one channel each."""
-        known = {channel: self._routes.short((channel,), ()) for channel in dict.fromkeys(singles.channels)}
-        routes = [known[channel] for channel in singles.channels]
-        n, row = len(singles.times), self.row
-        if len(routes) == 1:
-            lanes, channels = np.full(n, routes[0][0]), np.full(n, routes[0][1][0])
-        else:
-            lanes, channels = np.array([lane for lane, _ in routes], np.int64), np.array([c[0] for _, c in routes], np.int64)
+        n, row, known = len(singles.times), self.row, {name: i for i, name in enumerate(dict.fromkeys(singles.channels))}
+        routes = [self._routes.short((name,), ()) for name in known]
+        at = np.fromiter(map(known.__getitem__, singles.channels), np.int64, len(singles.channels))
+        if len(at) < n:  # the same for all
+            at = np.zeros(n, np.int64)
+        lanes, channels = np.array([lane for lane, _ in routes])[at], np.array([places[0] for _, places in routes])[at]
         rows = np.array([row.get(asset, -1) for asset in singles.assets], np.int64)
         self._place(Samples(rows, lanes, np.arange(n + 1), channels, singles.times, singles.values, singles.arrivals), singles.reading)
 
     def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
         """Put samples on the grid; what is no common case goes as a reading."""
-        at, dropped = 0, np.zeros(len(DROPPED), np.int64)
-        while True:
-            at, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, at)
+        n, dropped = len(samples.rows), np.zeros(len(DROPPED), np.int64)
+        which, odd = np.arange(n), np.empty(n, np.bool_)
+        while which.size:
+            blocked = np.zeros(len(self.row), np.bool_)
+            left, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, which, odd, blocked)
             self.telemetry.samples += put
-            if at == len(samples.rows):
-                break
-            self.put(reading(at))
-            at += 1
+            now = odd[:left]
+            for i in which[:left][now].tolist():
+                self.put(reading(i))
+            which = which[:left][~now]
         for reason, n in zip(DROPPED, dropped.tolist(), strict=True):
             self.telemetry.drop(reason, n)
 

@@ -91,6 +91,13 @@ class _Lane:
             plain[self.first + c] = not (self.judge[c].bad or self.judge[c].quarantined)
 
 
+def _held(reading: Reading) -> Reading:
+    """Return a reading as a snapshot keeps it."""
+    return Reading(
+        "", reading.channels, reading.times, np.where(np.isfinite(reading.values), reading.values, math.nan), units=reading.units
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Route:
     """Which of a reading's channels, ``at`` their places in it, are of a stream."""
@@ -202,11 +209,21 @@ class AssetAligner:
                 self._place(lane, held)
             else:
                 self.telemetry.drop(Reason.CLOCK_JUMP, held.values.size)
-        times = reading.times
-        before = np.concatenate([[lane.newest if lane.newest > NEVER else times[0]], times[:-1]])
+        times, newest = reading.times, lane.newest
+        if len(times) == 1:  # as below, without arrays
+            at = int(times[0])
+            if newest == NEVER or abs(at - newest) <= lane.bound:
+                self._place(lane, reading)
+            elif at < newest:
+                self.telemetry.drop(Reason.CLOCK_JUMP, reading.values.size)
+            else:
+                lane.suspect = _held(reading)
+            return
+        before = np.concatenate([[newest if newest > NEVER else times[0]], times[:-1]])
         leaps = np.flatnonzero(np.abs(times - before) > lane.bound)
         if not leaps.size:
-            return self._place(lane, reading)
+            self._place(lane, reading)
+            return
         edges = np.unique(np.concatenate([[0], leaps, [len(times)]]))
         for lo, hi in itertools.pairwise(edges):
             part = Reading("", reading.channels, times[lo:hi], reading.values[:, lo:hi], units=reading.units)
@@ -215,13 +232,11 @@ class AssetAligner:
                 self.telemetry.drop(Reason.CLOCK_JUMP, part.values.size)
             elif ahead and hi - lo == 1:
                 if hi == len(times):
-                    kept = np.where(np.isfinite(part.values), part.values, math.nan)  # as a snapshot keeps it
-                    lane.suspect = Reading("", part.channels, part.times, kept, units=part.units)
+                    lane.suspect = _held(part)
                 else:
                     self.telemetry.drop(Reason.CLOCK_JUMP, part.values.size)
             else:
                 self._place(lane, part)
-        return None
 
     def _place(self, lane: _Lane, reading: Reading) -> None:
         index = index_of(reading.times, lane.rate)

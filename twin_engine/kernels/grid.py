@@ -1,7 +1,7 @@
 """Single samples put on the grid of their asset, and hops cut off it, for any number of assets in one call.
 
 The state of all assets is in arrays, a row an asset (``twin_engine.grid`` makes them). What a sample may need beyond the common case is
-done elsewhere: ``place`` stops at it and says where.
+done elsewhere: ``place`` leaves it out.
 """
 
 from __future__ import annotations
@@ -79,25 +79,33 @@ class Rows(NamedTuple):
 
 @kernel
 def place(
-    g: Any, k: Any, dropped: Int, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int, i: int
-) -> Any:
-    """Put samples on the grid from the i-th on; return the first that is not a common case (or how many there are) and the values taken.
+    g: Any, k: Any, dropped: Int, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int,
+    which: Int, odd: Bool, blocked: Bool,
+) -> Any:  # fmt: skip
+    """Put samples on the grid in turn, those that ``which`` names; return how many are left out, and the values taken.
+
+    Left out is what is no common case, and whatever comes after it for its row: it waits for it. Their places are the first in ``which``
+    then, and ``odd`` tells those that wait for none. blocked: ``(row,)``, none yet.
 
     Sample i is of ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel of the
     twin, which ``channels`` names. dropped: values that are counted there and left out, by the place of their reason in ``DROPPED``.
     """
-    put = 0
-    while i < len(rows):
+    left = put = 0
+    for n in range(len(which)):
+        i: int = which[n]
         row, lane, lo, hi = rows[i], lanes[i], ends[i], ends[i + 1]
-        if row < 0 or lane < 0:
-            break
-        plain = True
-        for j in range(lo, hi):
-            c, x = channels[j], values[j]
-            plain &= g.plain[row, c] and (k.low[c] <= x <= k.high[c] or not math.isfinite(x))
+        plain = row >= 0 and lane >= 0 and not blocked[row]
+        if plain:
+            for j in range(lo, hi):
+                c, x = channels[j], values[j]
+                plain &= g.plain[row, c] and (k.low[c] <= x <= k.high[c] or not math.isfinite(x))
         cell = _cell(g, k, row, lane, times[i]) if plain else _UNCOMMON
         if cell == _UNCOMMON:
-            break
+            which[left], odd[left] = i, row < 0 or not blocked[row]
+            left += 1
+            if row >= 0:
+                blocked[row] = True
+            continue
         for j in range(lo, hi):
             dropped[3] += not math.isfinite(values[j])
         if cell == _LATE:
@@ -107,8 +115,7 @@ def place(
         put += hi - lo
         g.newest[row, lane] = max(g.newest[row, lane], times[i])
         advance(g, k, row, arrivals[i])
-        i += 1
-    return i, put
+    return left, put
 
 
 @kernel
