@@ -312,8 +312,9 @@ class Trial:
         """Yield all messages of an output topic."""
         places = self.outputs(what)
         reader = AIOKafkaConsumer(
-            **self.kafka.options(), auto_offset_reset="earliest", enable_auto_commit=False, max_partition_fetch_bytes=8 << 20
-        )
+            **self.kafka.options(), auto_offset_reset="earliest", enable_auto_commit=False, max_partition_fetch_bytes=8 << 20,
+            fetch_max_wait_ms=10,
+        )  # fmt: skip
         await reader.start()
         try:
             reader.assign(places)

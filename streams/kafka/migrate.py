@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from streams.kafka.client import Kafka
-from streams.kafka.store import CHUNK, SnapshotStore, send_snapshot
+from streams.kafka.store import CHUNK, WAIT, SnapshotStore, send_snapshot
 from twin_engine.errors import InputError
 
 _PATIENCE = 30  # seconds
@@ -58,7 +58,9 @@ async def _nobody(kafka: Kafka, group: str) -> None:
 
 async def _left(kafka: Kafka, place: TopicPartition, offset: int) -> int:
     """Return how many records there are from an offset on; marks of transactions are none."""
-    reader = AIOKafkaConsumer(**kafka.options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest")
+    reader = AIOKafkaConsumer(
+        **kafka.options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=WAIT
+    )
     await reader.start()
     try:
         reader.assign([place])

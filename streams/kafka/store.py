@@ -24,6 +24,7 @@ CHUNK = 512 << 10
 SCHEMA = 1
 TIMEOUT = 30.0  # seconds
 _LOOK = 64  # messages from the end in which a manifest is looked for first
+WAIT = 10  # ms that a fetch waits at a broker for more than there is; whatever else is asked waits behind it
 _MANIFEST = b"manifest"
 
 
@@ -59,8 +60,9 @@ class SnapshotStore:
         )
         await self._producer.start()
         reader = AIOKafkaConsumer(
-            **self._kafka.options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+            **self._kafka.options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
+            fetch_max_wait_ms=WAIT,
+        )  # fmt: skip
         await reader.start()
         try:
             reader.assign([self._place])
