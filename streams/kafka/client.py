@@ -85,3 +85,25 @@ async def within(limit: float, work: Awaitable[T], what: str) -> T:
         if task is None or task.cancelling() > asked:
             raise
         raise KafkaFailure(f"{what} broke off") from None
+
+
+class Handed:
+    """What is handed to a producer. failure: the first that any of it has failed of; it stays."""
+
+    failure: BaseException | None = None
+
+    async def hand(self, handing: Awaitable[asyncio.Future[Any]]) -> None:
+        """Wait until the producer has taken it, not until the brokers have."""
+        try:
+            future = await handing
+        except asyncio.CancelledError:
+            self.failure = KafkaFailure("cut off on its way to the brokers")
+            raise
+        except BaseException as failure:
+            self.failure = failure
+            raise
+        future.add_done_callback(self._answered)
+
+    def _answered(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and (failure := future.exception()) is not None:
+            self.failure = self.failure or failure

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.client import Kafka, KafkaFailure, within
+from streams.kafka.client import Handed, Kafka, within
 from streams.kafka.rejects import Rejects
 from streams.kafka.topics import LARGEST, Names
 from streams.update_codec import encode_update
@@ -20,13 +20,12 @@ TIMEOUT = 60.0  # seconds
 BATCH = 1 << 17  # bytes that are sent to a partition at once, but for one longer message
 
 
-class Sender:
+class Sender(Handed):
     """A producer that keeps order and doubles nothing by itself. ``check`` and ``flush`` raise what any message before them failed of."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._producer: Any = None
-        self._failure: BaseException | None = None
 
     async def open(self) -> None:
         """Connect."""
@@ -37,24 +36,12 @@ class Sender:
 
     async def send(self, topic: str, value: bytes, **options: Any) -> None:
         """Send a message; waits only while many are on the way."""
-        try:
-            future: asyncio.Future[Any] = await self._producer.send(topic, value, **options)
-        except asyncio.CancelledError:
-            self._failure = KafkaFailure("a message was cut off on its way")
-            raise
-        except BaseException as failure:
-            self._failure = failure
-            raise
-        future.add_done_callback(self._sent)
-
-    def _sent(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and (failure := future.exception()) is not None:
-            self._failure = failure
+        await self.hand(self._producer.send(topic, value, **options))
 
     def check(self) -> None:
         """Raise what a message has failed of (KafkaFailure)."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     async def flush(self) -> None:
         """Wait until the brokers have acknowledged everything."""

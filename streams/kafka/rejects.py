@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streams.kafka.client import KafkaFailure
+from streams.kafka.client import Handed
 from twin_engine.records import COMMAND, SUBJECT, Reject
 
 KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
@@ -17,15 +17,13 @@ LINGER = 0.25  # seconds that a batch may wait for more
 _json = msgspec.json.Encoder().encode
 
 
-class Rejects:
+class Rejects(Handed):
     """The topic of dead letters, through a producer that is started.
 
     A batch is sent when it is full, after ``LINGER`` seconds, and by ``flush``, without which nothing may be saved that has passed them.
-    failure: what a batch has failed of; it stays.
     """
 
     def __init__(self, producer: Any, topic: str) -> None:
-        self.failure: BaseException | None = None
         self._producer, self._topic = producer, topic
         self._batches: dict[int, Any] = {}  # by partition, those that are being filled
         self._order = asyncio.Lock()  # what one sends is on its way before another is told that all is
@@ -55,19 +53,7 @@ class Rejects:
             if batch is None:
                 return
             batch.close()
-            try:
-                future: asyncio.Future[Any] = await self._producer.send_batch(batch, self._topic, partition=partition)
-            except asyncio.CancelledError:
-                self.failure = KafkaFailure("dead letters were cut off on their way")
-                raise
-            except BaseException as failure:
-                self.failure = failure
-                raise
-            future.add_done_callback(self._sent)
-
-    def _sent(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and (failure := future.exception()) is not None:
-            self.failure = failure
+            await self.hand(self._producer.send_batch(batch, self._topic, partition=partition))
 
     async def flush(self) -> None:
         """Hand all that was taken to the producer, whose own ``flush`` waits for the brokers."""
