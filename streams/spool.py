@@ -95,15 +95,16 @@ class Spool:
 
     def _put(self, data: bytes, give: Callable[[], None]) -> None:
         """Give the sink what ``data`` stands for, or append it to the file."""
-        self._wait_for_room(len(data))
-        if self._file is None:
+        while True:
+            self._wait_for_room(len(data))
+            if self._file is not None:
+                self._file.append(data)
+                return
             try:
                 give()
+                break
             except SinkError as error:
                 self._go_down(error)
-        if self._file is not None:
-            self._file.append(data)
-            return
         self._since.append(data)
         self._bytes += len(data)
         if self._bytes > _MOST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from streams.kafka.client import Kafka
 from twin_engine.errors import InputError
 
 LARGEST = 8 << 20  # bytes of a message of outputs
+_LOOKS, _LOOK = 100, 0.1  # how often a topic that was made is looked for, and after how many seconds each
 _COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
 
 
@@ -60,12 +62,17 @@ async def partitions(kafka: Kafka, topic: str) -> int:
         await admin.close()
 
 
+async def _there(admin: Any, topics: list[str]) -> dict[str, int]:
+    """Return how many partitions each topic has that is there."""
+    return {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(topics) if not t["error_code"]}
+
+
 async def ensure(kafka: Kafka, topics: Mapping[str, Mapping[str, str]], count: int, replication: int = 1) -> None:
-    """Create what is not there; raises InputError where a topic has another number of partitions, or cannot be made."""
+    """Create what is not there, and wait until it is; raises InputError where a topic has another number of partitions, or cannot be made."""
     admin = AIOKafkaAdminClient(**kafka.options())
     try:
         await admin.start()
-        there = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(topics)) if not t["error_code"]}
+        there = await _there(admin, list(topics))
         for topic, has in there.items():
             if has != count:
                 raise InputError(
@@ -81,6 +88,10 @@ async def ensure(kafka: Kafka, topics: Mapping[str, Mapping[str, str]], count: i
                     raise InputError(
                         f"topic {topic}", expected="to create it", found=kind.__name__, mend="Create it, or give the right to."
                     )
+            for _ in range(_LOOKS):  # a broker answers before it knows of them itself
+                if len(await _there(admin, list(topics))) == len(topics):
+                    break
+                await asyncio.sleep(_LOOK)
     except KafkaError as error:
         raise unreachable(kafka, error) from None
     finally:

@@ -33,7 +33,7 @@ def test_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "127.0.0.1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert {thread.name for thread in set(threading.enumerate()) - before} <= {"twin-engine-part_0"}  # of the kernels' pool
-    assert psutil.Process().net_connections("inet") == connections
+    assert set(psutil.Process().net_connections("inet")) <= set(connections)  # other tests' may have been closed meanwhile
 
 
 @pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, "interferometer  V1  glitch"), (signal.SIGTERM, "listen to it")])

@@ -15,7 +15,7 @@ import pytest
 from twin_engine.run import SNAPSHOT
 from twin_engine.snapshot import read_snapshot
 
-SIM = "sim:?seed=11&duration=300&glitches=12"
+SIM = "sim:?seed=11&duration=600&glitches=12"
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

@@ -145,6 +145,7 @@ def test_a_file_that_fails_is_cut_back_and_completed(room: Path, monkeypatch: py
 def test_a_full_spool_holds_the_source_back(room: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run waits on the sink with what it has read; when the sink is back all goes on."""
     monkeypatch.setattr(streams.Spool.__init__, "__kwdefaults__", streams.Spool.__init__.__kwdefaults__ | {"cap": CAP, "retry": 0.02})
+    monkeypatch.setattr("streams.spool._MOST", CAP // 8)  # so that the sink fails early, however quick the machine
     service.down = True
     ended = threading.Event()
 
