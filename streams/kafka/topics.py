@@ -68,7 +68,7 @@ async def _there(admin: Any, topics: list[str]) -> dict[str, int]:
 
 
 async def ensure(kafka: Kafka, topics: Mapping[str, Mapping[str, str]], count: int, replication: int = 1) -> None:
-    """Create what is not there, and wait until it is; raises InputError where a topic has another number of partitions, or cannot be made."""
+    """Create what is not there, and wait for it; raises InputError where a topic has another number of partitions, or cannot be made."""
     admin = AIOKafkaAdminClient(**kafka.options())
     try:
         await admin.start()

@@ -15,7 +15,7 @@ import pytest
 from twin_engine.run import SNAPSHOT
 from twin_engine.snapshot import read_snapshot
 
-SIM = "sim:?seed=11&duration=600&glitches=12"
+SIM = "sim:?seed=11&duration=400&glitches=12"
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -46,7 +46,7 @@ def kill_once(folder: Path, chance: random.Random, *, on_event: bool) -> bool:
     """Kill a run at a random moment, or as soon as it has written an event; return whether it was killed before its end."""
     before = size(folder)
     with start(folder) as process:
-        deadline = time.monotonic() + (60.0 if on_event else chance.uniform(0.3, 8.0))
+        deadline = time.monotonic() + (60.0 if on_event else chance.uniform(0.3, 5.0))
         begun = False
         while process.poll() is None and time.monotonic() < deadline:
             now = size(folder)
