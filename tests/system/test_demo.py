@@ -18,6 +18,7 @@ import pytest
 from twin_engine.clock import NS, WallClock
 from twin_engine.demo import Heard, Sensor, SharedSink, UpToNow, compile_kernels, demo, together
 from twin_engine.errors import SinkError
+from twin_engine.kernels import cold
 from twin_engine.records import Idle, Reading, Update
 from twin_engine.testing.fakes import FakeClock, ListSink, ScriptedSource
 
@@ -160,3 +161,10 @@ def test_a_shared_sink_is_opened_once_and_closed_by_the_last() -> None:
     second.close()
     assert len(sink.updates) == 3
     assert [word for word in sink.log if word in {"open", "close"}] == ["open", "close"]
+
+
+def test_another_installation_compiles_its_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cold.compiled_mark("demo")
+    monkeypatch.setattr(cold, "__file__", "/elsewhere/twin_engine/kernels/cold.py")
+    assert cold.compiled_mark("demo") != here
+    assert cold.compiled_mark("demo").parent == here.parent
