@@ -5,8 +5,8 @@ updates the twins; a sink process writes each twin's update to InfluxDB. Latency
 word that it has taken the point, for every single message, and by hop: ``worker`` until the sink's process has the update, ``database``
 until the database's word. Of the first, the worker's own count says how long its batches were in ``input`` (the newest message's way
 through the broker), ``step`` and ``send``, on average. Lost is what never arrived there. Prints one JSON line a rung, with the CPU
-(cores) of generator, worker and sink. KAFKA_BOOTSTRAP, INFLUX_URL, INFLUX_TOKEN, INFLUX_ORG, INFLUX_BUCKET say where the servers are
-(``make services``). The first ``WARM`` seconds are not counted.
+(cores) of generator, worker and sink, and of all on the machine, brokers and database too. KAFKA_BOOTSTRAP, INFLUX_URL, INFLUX_TOKEN,
+INFLUX_ORG, INFLUX_BUCKET say where the servers are (``make services``). The first ``WARM`` seconds are not counted.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Traced:
 
     def __init__(self, sink: Sink, assets: int, samples: int, first: int) -> None:
         self._sink, self._first, self._open = sink, first, []
+        self._place = {f"a{i:04d}": i for i in range(assets)}
         self.times = np.full((2, samples, assets), np.nan)
 
     def open(self, position: Position) -> None:
@@ -73,7 +74,7 @@ class Traced:
         self._sink.write(update)
         for key, block in update.outputs.items():
             if key.startswith("level."):
-                places = np.array([int(update.assets[row][1:]) for row in block.rows])
+                places = np.fromiter(map(self._place.__getitem__, update.assets), np.int64)[block.rows]
                 self._open.append((block.start - self._first, places, block.n))
                 self._note(0, *self._open[-1])
 
@@ -190,8 +191,8 @@ async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
         sink = subprocess.Popen([sys.executable, "-m", "bench.ladder", *given], env=env, stdout=log, stderr=log)
         warm = asyncio.create_task(_counted(port, first / rate + WARM))
         sent, generator = await generate(bootstrap, f"{app}.in", assets, rate, samples, first)
-        await asyncio.sleep(3)
         before, after = await warm, await _counted(port)
+        await asyncio.sleep(3)
         cpu = {who: sum(psutil.Process(p.pid).cpu_times()[:2]) for who, p in (("worker", worker), ("sink", sink))}
         for process in (worker, sink):
             process.send_signal(signal.SIGTERM)
@@ -204,6 +205,7 @@ async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
     figures = {hop: np.round(np.nanpercentile(span[warm:], [50, 99, 100]) * 1000, 1).tolist() for hop, span in spans.items()}
     p50, p99, worst = figures.pop("all")
     spent = {name: after[name] - before[name] for name in after}
+    machine = spent.pop("busy") / spent.pop("time")
     inside = {hop: round(1000 * took / spent["batches"], 2) for hop, took in spent.items() if hop != "batches"}
     span = seconds + WARM
     return {
@@ -211,19 +213,23 @@ async def rung(number: int, seconds: float, runtime: str) -> dict[str, Any]:
         "messages": int(sent.size), "lost": lost, "p50_ms": p50, "p99_ms": p99, "worst_ms": worst,
         "opentwins_ms": theirs, "hops_p50_p99_ms": {hop: found[:2] for hop, found in figures.items()}, "worker_hops_mean_ms": inside,
         "cpu_generator": round(generator / span, 3), "cpu_worker": round(cpu["worker"] / span, 3),
-        "cpu_sink": round(cpu["sink"] / span, 3),
+        "cpu_sink": round(cpu["sink"] / span, 3), "cpu_machine": round(machine, 3),
     }  # fmt: skip
 
 
 async def _counted(port: int, when: float = 0.0) -> dict[str, float]:
-    """Return, at a time, the seconds that the worker's batches have spent in each hop by its own count, and their number as ``batches``."""
+    """Return, at a time, the seconds that the worker's batches have spent in each hop by its own count, and their number as ``batches``.
+
+    ``time`` is when, ``busy`` the processor seconds that the machine has spent until then.
+    """
 
     def get() -> list[str]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             return answer.read().decode().splitlines()
 
     await asyncio.sleep(max(0.0, when - time.time()))
-    found: dict[str, float] = {}
+    cpu = psutil.cpu_times()
+    found: dict[str, float] = {"time": time.time(), "busy": sum(cpu) - cpu.idle - cpu.iowait}
     for line in await asyncio.to_thread(get):
         if line.startswith("twin_engine_hop_seconds_total"):
             found[line.partition('hop="')[2].partition('"')[0]] = float(line.rpartition(" ")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,11 @@ from aiokafka.errors import KafkaError as KafkaFailure
 
 from twin_engine.errors import InputError
 
-__all__ = ["LEAVING", "MECHANISMS", "Kafka", "KafkaFailure", "within"]
+__all__ = ["LEAVING", "MECHANISMS", "Kafka", "KafkaFailure", "newest", "within"]
 
 T = TypeVar("T")
+AHEAD = 0.002  # seconds within which only what was fetched ahead is there
+SINCE = 10  # ms that are waited for what came since
 LEAVING = 30.0  # seconds that a client may take to stop
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -85,6 +88,20 @@ async def within(limit: float, work: Awaitable[T], what: str) -> T:
         if task is None or task.cancelling() > asked:
             raise
         raise KafkaFailure(f"{what} broke off") from None
+
+
+async def newest(consumer: Any, wait: int, most: int) -> dict[Any, list[Any]]:
+    """Return what has come to a consumer until now, by partition; waits ``wait`` ms for the first of it.
+
+    What it fetched ahead while the last batch was at work is as old as that work: what came since is fetched too, before a few are a batch.
+    """
+    begin = time.monotonic()
+    found: dict[Any, list[Any]] = await consumer.getmany(timeout_ms=wait, max_records=most)
+    left = most - sum(map(len, found.values()))
+    if found and left > most // 2 and time.monotonic() - begin < AHEAD:
+        for place, more in (await consumer.getmany(timeout_ms=SINCE, max_records=left)).items():
+            found.setdefault(place, []).extend(more)
+    return found
 
 
 class Handed:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import replace
 from typing import Any
 
 import faust
+import msgspec
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 
@@ -114,7 +114,7 @@ class FaustRuntime:
 
 def _record(message: Any) -> Record:
     """As ``record_of``, of a message whose time is in seconds."""
-    return replace(record_of(message), arrival=int(message.timestamp * 1000) * 1_000_000)
+    return msgspec.structs.replace(record_of(message), arrival=int(message.timestamp * 1000) * 1_000_000)
 
 
 def _credentials(kafka: Kafka) -> Any:

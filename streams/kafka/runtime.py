@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from streams.kafka.client import LEAVING, Kafka, within
+from streams.kafka.client import LEAVING, Kafka, newest, within
 from twin_engine.records import SUBJECT, Record
 
 _MS = 1_000_000  # ns
 _POLL = 20  # ms that a poll waits for the first record
-_PACE = 0.02  # seconds from poll to poll while few records come: a step of a fleet costs much the same for one as for many
+_PACE, _SLOW = 0.02, 0.1  # seconds from poll to poll while few records come: a step of a fleet costs much the same for one as for many
+_SHARE = 0.5  # of the time that turns may take until they are spaced wider, up to ``_SLOW``
 
 
 class Handler(Protocol):
@@ -86,7 +87,7 @@ class AiokafkaRuntime:
             await self._or_stop(consumer.start())
             while not self._stop.is_set():
                 begin, rebalances = time.monotonic(), listener.rebalances
-                batches = await self._or_stop(consumer.getmany(timeout_ms=_POLL, max_records=self._batch)) or {}
+                batches = await self._or_stop(newest(consumer, _POLL, self._batch)) or {}
                 async with listener.lock:
                     if listener.given:
                         await listener.take_over()
@@ -96,7 +97,8 @@ class AiokafkaRuntime:
                             await handler.take(place.partition, [record_of(m) for m in messages], max(0, behind))
                     await handler.tick()
                 if sum(map(len, batches.values())) < self._batch // 4:
-                    await asyncio.sleep(max(0.0, begin + _PACE - time.monotonic()))
+                    now = time.monotonic()
+                    await asyncio.sleep(max(0.0, begin + min(max(_PACE, (now - begin) / _SHARE), _SLOW) - now))
             async with listener.lock:
                 await handler.revoked([p.partition for p in consumer.assignment()])
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from streams.kafka.client import LEAVING, Kafka, within
+from streams.kafka.client import LEAVING, Kafka, newest, within
 from streams.update_codec import decode_update
 from twin_engine.records import Update
 
@@ -49,7 +49,7 @@ class Updates:
     async def batch(self) -> Batch:
         """Return what has come within a fiftieth of a second."""
         found = Batch()
-        for place, messages in (await self._opened().getmany(timeout_ms=_POLL, max_records=self._batch)).items():
+        for place, messages in (await newest(self._opened(), _POLL, self._batch)).items():
             for message in messages:
                 try:
                     found.updates.append(decode_update(message.value or b""))
