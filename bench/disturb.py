@@ -19,10 +19,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.trial import Trial
 from compose.services import Server, start
 from streams.kafka.client import Kafka
 
+NICE = 5  # how far an overloaded worker stands back
 Disturbance = Callable[[Trial], Awaitable[None]]
 
 
@@ -82,10 +85,12 @@ def outage(server: Server, seconds: float) -> Disturbance:
 
 
 def overload(seconds: float, times: float = 2.0) -> Disturbance:
-    """Return what sends ``times`` as many messages as the worker is seen to take."""
+    """Return what sends ``times`` as many messages as the worker is seen to take; where both want a processor, the sender has it."""
 
     async def disturb(trial: Trial) -> None:
         await _saved_all(trial)
+        for worker in trial.workers.values():
+            psutil.Process(worker.pid).nice(NICE)
         before, begin, first, most = trial.most(), time.monotonic(), trial.sent, 0
         taken = start = first - await trial.lag()
         trial.rate = 1e6
