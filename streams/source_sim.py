@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Protocol
@@ -30,6 +31,8 @@ def open_sim(uri: Uri, context: Context) -> SimSource:
         raise InputError(
             uri.text, expected="a twin with a simulator", found="a twin without one", mend="Choose a file or a live source with --from."
         )
+    if (known := _parameters(context.simulator)) is not None:
+        uri.only(*known)
     parameters = {name: _value(text) for name, text in uri.options.items()}
     asset = context.asset or "sim"
     try:
@@ -39,6 +42,17 @@ def open_sim(uri: Uri, context: Context) -> SimSource:
             uri.text, expected="parameters of the twin's simulator", found=str(error), mend="See the twin's docstring."
         ) from None
     return SimSource(asset, simulator)
+
+
+def _parameters(simulator: Callable[..., Any]) -> list[str] | None:
+    """Return the parameters of a simulator, those of what it says to return where it hands any on; None where that is not said."""
+    said = inspect.signature(simulator, eval_str=True)
+    names = [name for name, parameter in said.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    if len(names) < len(said.parameters):
+        if not isinstance(said.return_annotation, type) or said.return_annotation is inspect.Signature.empty:
+            return None
+        names += inspect.signature(said.return_annotation).parameters
+    return [name for name in names if name != "asset"]
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.kafka.client import Kafka
 from streams.kafka.runtime import AiokafkaRuntime
-from streams.kafka.topics import ensure
+from streams.kafka.topics import ensure, partitions
 from twin_engine.records import Record
 
 SESSION = 2.0
@@ -59,3 +59,12 @@ def test_a_fleet_that_takes_longer_than_a_session_to_restore_is_taken_over_once(
     handler = asyncio.run(asyncio.wait_for(main(), 120))
     assert handler.times == 1
     assert handler.taken[:40] == list(range(3, 43))
+
+
+def test_topics_are_known_to_the_broker_once_they_are_made(kafka: str, unique: str) -> None:
+    async def main() -> list[int]:
+        names = {f"{unique}.{i}": {} for i in range(20)}
+        await ensure(Kafka(kafka), names, 4)
+        return [await partitions(Kafka(kafka), name) for name in names]
+
+    assert asyncio.run(main()) == [4] * 20

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -172,14 +174,25 @@ class Counting:
             yield [Reading(self.asset, (c,), times, np.array([[self.seed * self.gain]])) for c in ("x", "y")]
 
 
+def _handing_on(asset: str, **parameters: Any) -> Counting:
+    return Counting(asset, **parameters)
+
+
+def _saying_nothing(asset: str, **parameters: Any):
+    return Counting(asset, **parameters)
+
+
 def test_a_simulator_is_replayed_from_any_position() -> None:
     uri = "sim:?seed=3&gain=0.5&faults=leak,2"
     items = _items(uri, asset="pump", simulator=Counting)
     assert [(a, c, t // NS, v) for a, c, t, v in _flat(items)] == [("pump", c, k, "1.5") for k in range(3) for c in "xy"]
     for k, item in enumerate(items):
         assert _flat(_items(uri, item.position, asset="pump", simulator=Counting)) == _flat(items[k + 1 :])
+    for simulator in (Counting, _handing_on, partial(_handing_on, gain=1.0)):
+        with pytest.raises(InputError, match=r"seeds.*'seed'"):
+            open_source("sim:?seeds=3", simulator=simulator)
     with pytest.raises(InputError, match="seeds"):
-        open_source("sim:?seeds=3", simulator=Counting)
+        open_source("sim:?seeds=3", simulator=_saying_nothing)
     with pytest.raises(InputError, match="twin with a simulator"):
         open_source("sim:")
 
