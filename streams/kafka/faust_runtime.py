@@ -15,6 +15,7 @@ from typing import Any
 import faust
 import msgspec
 from faust.auth import SASLCredentials, SSLCredentials
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.kafka.client import LEAVING, Kafka, KafkaFailure, within
@@ -27,6 +28,24 @@ _TICK = 0.05
 
 class FaustStopped(KafkaFailure):
     """Faust gave up by itself."""
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """Reads only what is committed, which Faust does by itself only where it writes its own transactions."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer: Any = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 - of aiokafka's, which begins to fetch when it is started
+        return consumer
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
 
 
 class FaustRuntime:
@@ -49,6 +68,7 @@ class FaustRuntime:
             consumer_auto_offset_reset="earliest", consumer_group_instance_id=member or None, stream_wait_empty=False,
             stream_buffer_maxsize=batch, broker_commit_every=1 << 30, broker_commit_interval=3600.0, stream_processing_timeout=3600.0,
         )  # fmt: skip
+        self.app.transport = _Transport(self.app.conf.broker_consumer, self.app)
         self._topic = self.app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     def stop(self) -> None:
