@@ -6,10 +6,11 @@ import gzip
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
+
+from msgspec.structs import replace
 
 from twin_engine.records import Idle, Item, Position
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from streams.context import Context, Recording
 from streams.registry import FILE_SUFFIXES, source_of_file

@@ -7,9 +7,10 @@ import secrets
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from streams.codecs import OPTIONS as CODEC_OPTIONS
 from streams.codecs import Pattern, open_codec

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from streams.context import Context
 from streams.uri import Uri

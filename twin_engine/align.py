@@ -18,7 +18,7 @@ from twin_engine.asset_align import AssetAligner, Routes
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
 from twin_engine.grid import Grid
-from twin_engine.kernels.grid import DROPPED, NEVER, cut, place
+from twin_engine.kernels.grid import DROPPED, KEPT_BACK, NEVER, ODD, UNKNOWN, WAITS, cut, place
 from twin_engine.ports import Block, Float, Frame, Int
 from twin_engine.records import Reading, Reason, Singles
 from twin_engine.telemetry import Telemetry
@@ -65,8 +65,7 @@ class Aligner:
         """Take a reading; one of an asset that is not in the fleet is counted and dropped."""
         asset = self.assets.get(reading.asset)
         if asset is None:
-            self.telemetry.drop(Reason.UNKNOWN_ASSET, reading.values.size)
-            self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
+            self._strange(reading)
         else:
             asset.put(reading)
             if asset.quarantined:
@@ -96,41 +95,50 @@ class Aligner:
         routes = [self._routes.short(r.channels, r.units) for r in readings]
         ends = np.cumsum([0, *(len(r.channels) for r in readings)])
         times = np.concatenate([r.times for r in readings])
-        arrivals = np.array([r.arrival for r in readings], np.int64)
         self._place(
             Samples(
                 np.array([self.row.get(r.asset, -1) for r in readings], np.int64), np.array([lane for lane, _ in routes], np.int64), ends,
                 np.array([c for _, channels in routes for c in channels], np.int64), times,
-                np.concatenate([r.values[:, 0] for r in readings]), np.where(arrivals == 0, times, arrivals),
+                np.concatenate([r.values[:, 0] for r in readings]), np.array([r.arrival for r in readings], np.int64),
             ),
             readings.__getitem__,
         )  # fmt: skip
 
     def _put_singles(self, singles: Singles) -> None:
         """Take samples of one channel each."""
-        n, row, known = len(singles.times), self.row, {name: i for i, name in enumerate(dict.fromkeys(singles.channels))}
-        routes = [self._routes.short((name,), ()) for name in known]
-        at = np.fromiter(map(known.__getitem__, singles.channels), np.int64, len(singles.channels))
-        if len(at) < n:  # the same for all
-            at = np.zeros(n, np.int64)
-        lanes, channels = np.array([lane for lane, _ in routes])[at], np.array([places[0] for _, places in routes])[at]
+        n, row, routes = len(singles.times), self.row, [self._routes.short((name,), ()) for name in singles.names]
+        lanes = np.array([lane for lane, _ in routes])[singles.channels]
+        channels = np.array([places[0] for _, places in routes])[singles.channels]
         rows = np.array([row.get(asset, -1) for asset in singles.assets], np.int64)
         self._place(Samples(rows, lanes, np.arange(n + 1), channels, singles.times, singles.values, singles.arrivals), singles.reading)
 
     def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
         """Put samples on the grid; what is no common case goes as a reading."""
-        n, dropped = len(samples.rows), np.zeros(len(DROPPED), np.int64)
-        which, odd = np.arange(n), np.empty(n, np.bool_)
+        for i in np.flatnonzero((samples.rows < 0) | (samples.lanes == UNKNOWN)).tolist():
+            self._strange(reading(i))
+        which, dropped = np.flatnonzero(samples.rows >= 0), np.zeros(len(DROPPED), np.int64)
+        fate = np.empty(len(which), np.int64)
         while which.size:
             blocked = np.zeros(len(self.row), np.bool_)
-            left, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, which, odd, blocked)
+            left, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, which, fate, blocked)
             self.telemetry.samples += put
-            now = odd[:left]
-            for i in which[:left][now].tolist():
-                self.put(reading(i))
-            which = which[:left][~now]
+            for i, done in zip(which[:left].tolist(), fate[:left].tolist(), strict=True):
+                if done == KEPT_BACK:
+                    self.assets[self._names[samples.rows[i]]].keep_back(int(samples.lanes[i]), reading(i))
+                elif done == ODD:
+                    self.put(reading(i))
+            which = which[:left][fate[:left] == WAITS]
         for reason, n in zip(DROPPED, dropped.tolist(), strict=True):
             self.telemetry.drop(reason, n)
+
+    def _strange(self, reading: Reading) -> None:
+        """Tell the names that nothing defines, and count the samples of an asset that is not in the fleet."""
+        if reading.asset in self.row:
+            for name in reading.channels:
+                self.telemetry.strange(f"channel {name}", reading.times.size)
+        else:
+            self.telemetry.drop(Reason.UNKNOWN_ASSET, reading.values.size)
+            self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
 
     def frames(self) -> Iterator[Frame]:
         """Yield what can be cut; assets with as many hops ready go together."""

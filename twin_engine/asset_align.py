@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from twin_engine.buffer import StreamBuffer
 from twin_engine.clock import hertz, index_of, time_of
 from twin_engine.grid import Grid
-from twin_engine.kernels.grid import FAR, NEVER, advance
+from twin_engine.kernels.grid import FAR, MIXED, NEVER, UNKNOWN, advance
 from twin_engine.ports import Bool, Float, Int
 from twin_engine.quality import Quality, judges
 from twin_engine.records import Reading, Reason
@@ -66,13 +66,17 @@ class _Lane:
 
     @property
     def suspect(self) -> Reading | None:
-        """A lone sample far ahead of the rest: kept until the next one tells."""
-        return self._suspect
+        """A lone sample far ahead of the rest: kept until the next one tells, which the grid may have heard."""
+        return self._suspect if self._grid.rows.suspect[(*self._at, 1)] else None
 
     @suspect.setter
     def suspect(self, reading: Reading | None) -> None:
         self._suspect = reading
-        self._grid.rows.held[self._at] = reading is not None
+        self._grid.rows.suspect[self._at] = (int(reading.times[0]), reading.values.size) if reading else (0, 0)
+
+    def keep_back(self, reading: Reading) -> None:
+        """Keep a sample that the grid has marked, and may have dropped since."""
+        self._suspect = _held(reading)
 
     def all_good(self, reading: Reading, channels: Int) -> bool:
         """Whether there is nothing to judge: no channel has a record, all values are finite, in range, and in the channels' units."""
@@ -133,13 +137,15 @@ class Routes:
         return found
 
     def short(self, channels: tuple[str, ...], units: tuple[str, ...]) -> tuple[int, list[int]]:
-        """Return the stream that all of them are of, and their places among all channels of the twin; -1 where there is none such.
+        """Return the stream that all of them are of, and their places among all channels of the twin.
 
-        Neither is there one where a unit is to be converted.
+        MIXED where there is no such stream, or a unit is to be converted; UNKNOWN where no stream has any of them.
         """
         found = self._short.get((channels, units))
         if found is None:
-            found, said = (-1, [0] * len(channels)), dict(zip(channels, units or [""] * len(channels), strict=True))
+            found, said = (MIXED, [0] * len(channels)), dict(zip(channels, units or [""] * len(channels), strict=True))
+            if len(said) == len(channels) and not any(said.keys() & there.keys() for there in self._streams.values()):
+                found = UNKNOWN, [0] * len(channels)
             for lane, (stream, there) in enumerate(self._streams.items()):
                 same = all(name in there and unit in {"", there[name]} for name, unit in said.items())
                 elsewhere = any(said.keys() & other.keys() for name, other in self._streams.items() if name != stream)
@@ -200,6 +206,10 @@ class AssetAligner:
             self.telemetry.strange(f"channel {name}", len(reading.times))
         accepted = max(lane.newest for lane in self.lanes.values())  # a time that is not says nothing of the rest
         advance(self.grid.rows, self.grid.lanes, self.row, reading.arrival or min(int(reading.times.max()), accepted))
+
+    def keep_back(self, lane: int, reading: Reading) -> None:
+        """Keep a sample of a stream that the grid has marked as far ahead of the rest."""
+        self.lanes[self.grid.streams[lane].name].keep_back(reading)
 
     def _runs(self, lane: _Lane, reading: Reading) -> None:
         """Split where the clock leaps ahead by more than the bound. One sample that nothing follows is a bad clock; two are a gap."""

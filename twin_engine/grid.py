@@ -37,7 +37,7 @@ class Grid:
         self.rows = Rows(
             next=never((n,)), lead=never((n,)), closed=never((n,)), shift=np.zeros(n, np.int64), cut=np.full(n, FAR),
             restart=np.zeros(n, bool), arrival=never((n,)), pending=np.zeros((n, pending, 2), np.int64), pending_n=np.zeros(n, np.int64),
-            newest=never(shape), held=np.zeros(shape, bool), base=never(shape), offset=np.zeros(shape, np.int64),
+            newest=never(shape), suspect=np.zeros((*shape, 2), np.int64), base=never(shape), offset=np.zeros(shape, np.int64),
             size=np.zeros(shape, np.int64), top=never(channels), plain=np.ones(channels, bool), last=np.zeros(channels),
             last_index=never(channels), values=no_cells()[0], filled=no_cells()[1], valid=no_cells()[2],
         )  # fmt: skip

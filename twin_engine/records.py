@@ -52,8 +52,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):  # many thousands a second:
     headers: Mapping[str, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """Decoded samples of one asset.
 
     channels: names, ``values`` float64 ``(channel, sample)``. times: int64 ``(sample,)``, ns UTC. position: the source's place just after
@@ -70,27 +69,26 @@ class Reading:
     units: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Singles:
+class Singles(msgspec.Struct, frozen=True, gc=False):
     """Readings of one sample of one channel each, in their order: what a batch of small messages says, without an object for each.
 
-    assets, times (int64, ns UTC), values (float64), arrivals (int64, ns UTC): n of each. channels: n names, or one where it is the same.
+    n assets, channels (int64, places in ``names``), times (int64, ns UTC), values (float64) and arrivals (int64, ns UTC, or 0).
     """
 
     assets: Sequence[str]
-    channels: Sequence[str]
+    names: Sequence[str]
+    channels: Int
     times: Int
     values: Float
     arrivals: Int
 
     def reading(self, i: int) -> Reading:
         """Return the i-th."""
-        channel = self.channels[i if len(self.channels) > 1 else 0]
-        return Reading(self.assets[i], (channel,), self.times[i : i + 1], self.values[None, i : i + 1], arrival=int(self.arrivals[i]))
+        names, times, values = (self.names[int(self.channels[i])],), self.times[i : i + 1], self.values[None, i : i + 1]
+        return Reading(self.assets[i], names, times, values, arrival=int(self.arrivals[i]))
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True, gc=False):  # as of records, there may be many
     """A bad input as a value: goes to the dead letter with its bytes."""
 
     reason: Reason
@@ -99,11 +97,10 @@ class Reject:
     raw: bytes
     position: Position = None
     asset: str = ""
-    headers: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # of the record
+    headers: Mapping[str, bytes] = {}  # of the record
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(msgspec.Struct, frozen=True, gc=False):
     """Nothing more is at hand: what came is acted on now, and the loop looks at its clock. At least each tenth of a second while silent."""
 
     position: Position = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ _NAMED = 3  # faults of one reason that a reject tells of; the others are counte
 _GZIP = b"\x1f\x8b"
 _DENSEST = 1032  # bytes that deflate makes of one, at most: what says more was cut short
 _empty, _INT64 = np.empty, np.dtype(np.int64)
+
+
+Read: TypeAlias = Callable[[bytes, Record], Sequence[Reading | Reject]]  # as ``Format.read``
 
 
 class RefusedError(Exception):
@@ -70,11 +73,15 @@ class Guard:
 
     def decode(self, record: Record) -> Sequence[Reading | Reject]:
         """Return what a record says: its readings in order, then its rejects, at most one for each reason."""
+        return self._guarded(record, self._read)
+
+    def _guarded(self, record: Record, read: Read) -> Sequence[Reading | Reject]:
+        """Return what ``read`` makes of a record."""
         raw = record.raw
         try:
             if len(raw) > LIMIT or raw[:2] == _GZIP:
                 raw = _unpacked(raw)
-            return self._read(raw, record)
+            return read(raw, record)
         except RefusedError as error:
             return [refusal(record, error.reason, str(error))]
         except Exception as error:  # noqa: BLE001 - see the class
@@ -83,7 +90,7 @@ class Guard:
     def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
         """Return what records say: what can be read in order, and each reject with its record."""
         if self._read_all is not None:
-            return self._read_all(records, self.decode)
+            return self._read_all(records, self._guarded)
         found: list[Reading | Singles] = []
         rejects: list[tuple[Record, Reject]] = []
         for record in records:

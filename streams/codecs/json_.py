@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from streams.codecs.base import LIMIT, Faults, RefusedError, Samples, few, named, pieces, refusal, single, utf8
+from streams.codecs.base import LIMIT, Faults, Read, RefusedError, Samples, few, named, pieces, refusal, single, utf8
 from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
@@ -28,15 +28,17 @@ _NUMBERS = {int, float, bool, type(None)}
 _TIMES = {int, float}
 _NOWHERE: Place = ("", ())
 _number = msgspec.json.Decoder(float).decode
+_DEEP = b"[" * 32  # no form has that, and the decoder's own limit costs as much as a hundred messages
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Plain:
-    """Plain messages that are read together."""
+    """Plain messages that are read together. channels: places in ``names``, or none where all are of the first."""
 
     def __init__(self) -> None:
         self.assets: list[str] = []
-        self.channels: list[str] = []
+        self.names: dict[str, int] = {}
+        self.channels: list[int] = []
         self.times: list[float] = []
         self.values: list[float] = []
         self.arrivals: list[int] = []
@@ -48,19 +50,35 @@ class _Plain:
         self.values.append(sample.value)
         self.arrivals.append(arrival)
         if channels:
-            self.channels.append(channels[0])
+            self.channels.append(self.place(channels[0]))
+
+    def place(self, channel: str) -> int:
+        """Return the place of a name."""
+        return self.names.setdefault(channel, len(self.names))
 
     def among(self, others: list[tuple[int, Reading]], times: Times, channel: str) -> list[Reading | Singles]:
         """Return what they say, and among it readings, each with how many plain ones come before it. channel: where none is named."""
+        if not self.channels:
+            self.channels = [self.place(channel)] * len(self.assets)
+        channels, arrivals = np.array(self.channels, np.int64), np.array(self.arrivals, np.int64)
+        ns, values = times.many(self.times), np.array(self.values, np.float64)
+        if alike := [(before, reading) for before, reading in others if _alike(reading)]:  # each apart would cut the rest in two
+            for before, reading in reversed(alike):
+                self.assets.insert(before, reading.asset)
+            places = [before for before, _ in alike]
+            channels = np.insert(channels, places, [self.place(reading.channels[0]) for _, reading in alike])
+            ns = np.insert(ns, places, [reading.times[0] for _, reading in alike])
+            values = np.insert(values, places, [reading.values[0, 0] for _, reading in alike])
+            arrivals = np.insert(arrivals, places, [reading.arrival for _, reading in alike])
+            joined = np.cumsum([_alike(reading) for _, reading in others]).tolist()
+            others = [(before + n, reading) for (before, reading), n in zip(others, joined, strict=True) if not _alike(reading)]
         found: list[Reading | Singles] = []
-        done, ns, values = 0, times.many(self.times), np.array(self.values, np.float64)
-        arrivals = np.array(self.arrivals, np.int64)
-        np.copyto(arrivals, ns, where=arrivals == 0)
+        done, names = 0, list(self.names)
 
         def up_to(end: int) -> None:
             if end > done:
-                names = self.channels[done:end] if self.channels else [channel]
-                found.append(Singles(self.assets[done:end], names, ns[done:end], values[done:end], arrivals[done:end]))
+                part = slice(done, end)
+                found.append(Singles(self.assets[part], names, channels[part], ns[part], values[part], arrivals[part]))
 
         for before, reading in others:
             up_to(before)
@@ -68,6 +86,11 @@ class _Plain:
             found.append(reading)
         up_to(len(self.assets))
         return found
+
+
+def _alike(reading: Reading) -> bool:
+    """Whether a reading is a single sample like the plain ones."""
+    return reading.values.size == 1 and not reading.units
 
 
 class Json:
@@ -109,34 +132,39 @@ class Json:
             else:
                 value = _number(raw)
         except _BAD:
-            return self._any(raw, record, asset, channels[0] if channels else "")
+            return self._read_any(raw, record)
         except ValueError as error:
             return [refusal(record, Reason.MALFORMED, str(error))]
         if ns <= 0:
             return [refusal(record, Reason.MALFORMED, _TIMELESS)]
         return single(asset or named("", "asset"), channels, ns, value, unit, record)
 
+    def _read_any(self, raw: bytes, record: Record) -> Sequence[Reading | Reject]:
+        """As ``read``, by the long way."""
+        asset, channels = self._topics.known.get(record.subject) or self._topics.find(record.subject)
+        return self._any(raw, record, asset, channels[0] if channels else "")
+
     def read_all(
-        self, records: Sequence[Record], decode: Callable[[Record], Sequence[Reading | Reject]]
+        self, records: Sequence[Record], guarded: Callable[[Record, Read], Sequence[Reading | Reject]]
     ) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
-        """Return what ``decode`` says of records; plain messages, a value and a time as a number, are read together."""
-        plain, odd = _Plain(), list[tuple[int, Record]]()
+        """Return what records say; plain messages, a value and a time as a number, are read together."""
+        plain, odd = _Plain(), list[tuple[int, Record, Read]]()
         place, lone, several, (first, last) = self._topics.known.get, self._decode_lone, self._decode, self._times.plain
         for record in records:
-            raw, (asset, channels) = record.raw, place(record.subject) or self._place(record.subject)
+            read, raw, (asset, channels) = self.read, record.raw, place(record.subject) or self._place(record.subject)
             if asset and raw[:1] == b"{" and len(raw) <= LIMIT and raw.isascii():
                 try:
                     sample: Any = several(raw) if channels else lone(raw)
                 except _BAD:
-                    pass
+                    read = self._read_any
                 else:
                     if type(sample.ts) in _TIMES and first < sample.ts < last and not (channels and sample.unit):
                         plain.add(asset, channels, sample, record.arrival)
                         continue
-            odd.append((len(plain.assets), record))
+            odd.append((len(plain.assets), record, read))
         others, rejects = list[tuple[int, Reading]](), list[tuple[Record, Reject]]()
-        for before, record in odd:  # one after the other: what is seldom done takes several times as long alone
-            for item in decode(record):
+        for before, record, read in odd:  # one after the other: what is seldom done takes several times as long alone
+            for item in guarded(record, read):
                 if isinstance(item, Reject):
                     rejects.append((record, item))
                 else:
@@ -262,6 +290,8 @@ class Json:
 def _loads(raw: bytes) -> Any:
     """Return any JSON; raises RefusedError."""
     try:
+        if raw.startswith(_DEEP):
+            raise RecursionError
         return msgspec.json.decode(raw)
     except RecursionError:
         raise RefusedError(Reason.MALFORMED, "nested too deep") from None

@@ -7,10 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from msgspec.structs import replace
 
 from streams.codecs import OPTIONS as CODEC_OPTIONS
 from streams.codecs import open_codec

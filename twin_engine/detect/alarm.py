@@ -16,7 +16,7 @@ from twin_engine.detect.events import SEVERITIES
 from twin_engine.detect.points import block_points, mark_points
 from twin_engine.detect.tail import surprise_of
 from twin_engine.errors import DefinitionError
-from twin_engine.kernels.alarm import advance
+from twin_engine.kernels.alarm import FLOATS, INTS, advance
 from twin_engine.kernels.alarm_state import RING, AlarmState, Policy, initial
 from twin_engine.ports import Block, BlockSpec, Float, Int, Marks, MarksSpec, Port, Spec
 from twin_engine.stage import Op, Stage
@@ -154,10 +154,12 @@ class AlarmOp(Op):
             points = block_points(port, cast("BlockSpec", self.spec), self.hop, self.surprise)
         else:
             points = mark_points(port, cast("MarksSpec", self.spec), self.hop, self.surprise, self.extras, state)
-        ints, floats = advance(state, self.policy, port.rows, points, self.channels, len(self.extras))
+        most = len(points.score) + points.ends.size  # rows of tables of which hardly any is touched
+        ints, floats = np.empty((most, INTS), np.int64), np.empty((most, FLOATS + self.channels + len(self.extras)))
+        n = advance(state, self.policy, port.rows, points, ints, floats)
         live, until = np.rint(points.live * NS).astype(np.int64), points.ends[:, -1].copy()
-        columns = self._columns(ints, floats)
-        return state, {"events": Marks(ints[:, 0].copy(), ints[:, 1].copy(), columns, port.rows.copy(), live.sum(axis=1), until, live)}
+        columns = self._columns(ints[:n], floats[:n])
+        return state, {"events": Marks(ints[:n, 0].copy(), ints[:n, 1].copy(), columns, port.rows.copy(), live.sum(axis=1), until, live)}
 
     def _columns(self, ints: Int, floats: Float) -> dict[str, NDArray[Any]]:
         """Return the columns of the spec from the kernel's tables."""
@@ -168,8 +170,8 @@ class AlarmOp(Op):
         found: dict[str, NDArray[Any]] = {
             "start": ints[:, 2], "peak": ints[:, 3], "end": ints[:, 4], "revision": ints[:, 5], "final": ints[:, 6] == 1,
             "ordinal": ints[:, 7], "score": floats[:, 0], "far": floats[:, 1], "p_value": floats[:, 2], "severity": severity,
-            "weight": floats[:, 3 : 3 + self.channels],
+            "weight": floats[:, FLOATS : FLOATS + self.channels],
         }  # fmt: skip
-        for i, name in enumerate(self.extras, start=3 + self.channels):
+        for i, name in enumerate(self.extras, start=FLOATS + self.channels):
             found[name] = floats[:, i].astype(np.int64) if name == "class" else floats[:, i]
         return {name: found[name].copy() for name in self._names}

@@ -120,7 +120,8 @@ class AutoOp(Op):
             index = block.start[:, None] + np.arange(block.n)
             time = index.astype(np.float64) * (self.spec.rate.denominator / self.spec.rate.numerator)
         out, said = np.zeros((4, *block.values.shape)), np.zeros(block.values.shape, bool)
-        auto_kernel(block.values, block.valid, time, block.rows, state, self.setting, out, said)
+        room = np.zeros(STATISTICS), np.zeros(LAGS), np.zeros(LAGS, np.float32)
+        auto_kernel(block.values, block.valid, time, block.rows, state, self.setting, *room, out, said)
         return out, said
 
     def step(self, state: AutoState, inputs: Mapping[str, Port]) -> tuple[AutoState, dict[str, Port]]:

@@ -37,19 +37,27 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = _cache_dir()  # type: ignore[attr-defined]
 
 
-def _compile(function: Callable[P, R], fastmath: bool | set[str]) -> Callable[P, R]:
+def _compile(function: Callable[P, R], **more: Any) -> Callable[P, R]:
     """Compile; a private function is called by kernels alone: it gets no way in from Python, which is a fifth of all compile time."""
     private = function.__name__.startswith("_")
     options = {"cache": True, "nogil": True, "error_model": "numpy", "no_cpython_wrapper": private, "no_cfunc_wrapper": private}
-    jit = cast("Any", numba).njit(fastmath=fastmath, **options)
-    return cast("Callable[P, R]", jit(function))
+    return cast("Callable[P, R]", cast("Any", numba).njit(**options, **more)(function))
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile at first call, cached on disk, without the GIL, dividing by zero as IEEE 754 does. Strict floating point."""
-    return _compile(function, fastmath=False)
+    """Compile at first call, cached on disk, without the GIL, dividing by zero as IEEE 754 does. Strict floating point.
+
+    Arrays come from the caller and none is made: references to them are not counted. Numba would count one, atomically, at each access to
+    an array in a tuple, which in small work on many arrays is nearly all of the time.
+    """
+    return _compile(function, _nrt=False)
+
+
+def owning_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile like ``kernel``, for what makes arrays of its own."""
+    return _compile(function, _nrt=True)
 
 
 def fixed_length_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile like ``kernel``, with sums free to be vectorised: only for loops whose length no chunking changes."""
-    return _compile(function, fastmath=REASSOCIATE)
+    return _compile(function, _nrt=True, fastmath=REASSOCIATE)

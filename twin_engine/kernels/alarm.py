@@ -44,6 +44,7 @@ from twin_engine.kernels.alarm_state import (
 from twin_engine.kernels.tail import frequency, level, pass_time, push, push_base
 from twin_engine.ports import Bool, Float, Int
 
+INTS, FLOATS = 8, 3  # columns of the tables of `advance`, channel weights and attributes left out
 GROWTH = 1.5  # of an event's peak above the floor, since the last revision, that is worth another
 
 
@@ -109,19 +110,6 @@ def _begin(f: Float, w: Int, share: Float, recent: Float, start: int, live: floa
 
 
 @kernel
-def _doubled(ints: Int, floats: Float) -> tuple[Int, Float]:
-    """Return the tables with room for as many rows again."""
-    n = len(ints)
-    more_ints, more_floats = np.empty((2 * n, ints.shape[1]), np.int64), np.empty((2 * n, floats.shape[1]))
-    for i in range(n):
-        for k in range(ints.shape[1]):
-            more_ints[i, k] = ints[i, k]
-        for k in range(floats.shape[1]):
-            more_floats[i, k] = floats[i, k]
-    return more_ints, more_floats
-
-
-@kernel
 def _write(f: Float, w: Int, share: Float, extra: Float, row: int, time: int, final: bool, c: Any, ints: Int, floats: Float) -> None:
     """Put a revision of the event into one row of the tables."""
     w[REVISION] += 1
@@ -174,13 +162,13 @@ def _rearm(f: Float, w: Int, c: Any, live: float) -> None:
 
 
 @kernel
-def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tuple[Int, Float]:
-    """Take whole hops of the rows and return the revisions of events, sorted by row and time.
+def advance(s: Any, c: Any, rows: Int, d: Any, ints: Int, floats: Float) -> int:
+    """Take whole hops of the rows, put the revisions of events into tables, sorted by row and time, and return how many there are.
 
-    ints: row, time (the last ns of the hop in which the revision was made), start, peak, end, revision, final, ordinal. floats: score, far
-    (Hz), p, channel weights, attributes.
+    At most there is one for each point and each hop of a row. ints: row, time (the last ns of the hop in which the revision was made),
+    start, peak, end, revision, final, ordinal. floats: score, far (Hz), p, channel weights, attributes.
     """
-    n, ints, floats = 0, np.empty((16, 8), np.int64), np.empty((16, 3 + channels + extras))
+    n = 0
     for i in range(len(rows)):
         r = rows[i]
         f, w, ring, censored, base = s.real[r], s.whole[r], s.ring[r], s.censored[r], s.base[r]
@@ -207,8 +195,6 @@ def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tu
                         f[THRESHOLD] = level(f, w, c.rate, c.least)
                 grown = w[REVISION] < 0 or f[SCORE] - f[FLOOR] > GROWTH * (f[REPORTED] - f[FLOOR])
                 if done or (p == last and w[OPEN] and grown):
-                    if n == len(ints):
-                        ints, floats = _doubled(ints, floats)
                     _write(f, w, share, extra, r, end - 1, done, c, ints[n], floats[n])
                     n += 1
                 if p == last:
@@ -219,4 +205,4 @@ def advance(s: Any, c: Any, rows: Int, d: Any, channels: int, extras: int) -> tu
                     _ordinary(f, w, c, x, time, d.peak[p], live)
                 elif x >= _low(f, c):
                     _extend(f, w, share, extra, recent, d, p, live)
-    return ints[:n], floats[:n]
+    return n

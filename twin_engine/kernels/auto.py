@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from twin_engine.kernels._jit import kernel
-from twin_engine.kernels.prototypes import LAGS, box_novelty, lag_novelty
+from twin_engine.kernels.prototypes import box_novelty, lag_novelty
 from twin_engine.kernels.surprise import remember, surprise
 from twin_engine.ports import Bool, Float, Int
 
@@ -193,14 +191,16 @@ def hold_kernel(total: Float, own: Float, held: Float, hold_off: float, out: Flo
 
 
 @kernel
-def auto_kernel(x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: Any, out: Float, said: Bool) -> None:
+def auto_kernel(
+    x: Float, valid: Bool, time: Float, rows: Int, state: Any, c: Any, f: Float, vector: Float, lags: Any, out: Float, said: Bool
+) -> None:
     """Run all rows and channels.
 
     x, valid: ``(row, channel, time)``; a value beyond LARGEST is taken as missing. time: ``(row, time)``, Unix seconds. out: ``(4, row,
     channel, time)``, gets the sum, the sample's own oddness, the sum's surprise and the alarm. said: where they are valid.
+    f ``(STATISTICS,)``, vector and lags ``(LAGS,)``, float32 the last: room to work in.
     A sample is as odd in itself as its residual is, or, where it hardly differs from the one before, as the drop of variance or roughness.
     """
-    f, vector, lags = np.zeros(STATISTICS), np.zeros(LAGS), np.zeros(LAGS, np.float32)
     for i in range(len(rows)):
         for ch in range(x.shape[1]):
             row, held = rows[i], state.held[rows[i], ch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twin_engine.kernels._jit import kernel
+from twin_engine.kernels._jit import kernel, owning_kernel
 from twin_engine.ports import Bool, Float, Int
 
 LANES = 16  # series that go through a section together, as vectors
@@ -12,7 +12,7 @@ FEW = 5  # below this many, one at a time is faster
 TILE = 256  # samples that stay in the first cache from one section to the next
 
 
-@kernel
+@owning_kernel
 def cascade(
     x: Float, valid: Bool, rows: Int, sos: Float, dc: float, settle: int,
     z: Float, held: Float, origin: Float, since: Int, y: Float, ok: Bool,

@@ -16,8 +16,10 @@ from twin_engine.ports import Bool, Float, Int
 
 NEVER = -(2**62)
 FAR = 2**62
-DROPPED = ("late", "duplicate", "conflict", "not_finite")
-_UNCOMMON, _LATE = -1, -2
+DROPPED = ("late", "duplicate", "conflict", "not_finite", "clock_jump", "unknown_channel")
+MIXED, UNKNOWN = -1, -2  # in place of a stream: there is no one stream of all the channels, or none has any of them
+WAITS, ODD, KEPT_BACK = 0, 1, 2  # what becomes of a sample that is left out
+_UNCOMMON, _LATE, _BACK, _AHEAD, _STRANGE = -1, -2, -3, -4, -5
 
 
 class Lanes(NamedTuple):
@@ -48,10 +50,11 @@ class Rows(NamedTuple):
 
     Hops are counted without what long gaps skip: next: the first that is not cut; lead: one past the newest with a sample; closed: one
     past the last that waits for nothing more; shift: those skipped so far; cut: where the next skip will be. restart: bool. arrival:
-    newest. pending: ``(row, entry, 2)``, arrivals and the lead they first reached, ``pending_n`` of them. newest: time. held: bool, one
-    sample is kept back. base: index of the first cell; offset, size: where the cells are, and how many for each channel. top: one past the
-    newest index filled. plain: bool, nothing is held against the channel. last, last_index: newest valid value that was cut off. values
-    float, filled, valid bool: the cells of all, by offset.
+    newest. pending: ``(row, entry, 2)``, arrivals and the lead they first reached, ``pending_n`` of them. newest: time. suspect:
+    ``(row, stream, 2)``, the time of a sample that is kept back and how many values it has, 0 where none is. base: index of the first
+    cell; offset, size: where the cells are, and how many for each channel. top: one past the newest index filled. plain: bool, nothing is
+    held against the channel. last, last_index: newest valid value that was cut off. values float, filled, valid bool: the cells of all, by
+    offset.
     """
 
     next: Int
@@ -64,7 +67,7 @@ class Rows(NamedTuple):
     pending: Int
     pending_n: Int
     newest: Int
-    held: Bool
+    suspect: Int
     base: Int
     offset: Int
     size: Int
@@ -80,41 +83,57 @@ class Rows(NamedTuple):
 @kernel
 def place(
     g: Any, k: Any, dropped: Int, rows: Int, lanes: Int, ends: Int, channels: Int, times: Int, values: Float, arrivals: Int,
-    which: Int, odd: Bool, blocked: Bool,
+    which: Int, fate: Int, blocked: Bool,
 ) -> Any:  # fmt: skip
     """Put samples on the grid in turn, those that ``which`` names; return how many are left out, and the values taken.
 
-    Left out is what is no common case, and whatever comes after it for its row: it waits for it. Their places are the first in ``which``
-    then, and ``odd`` tells those that wait for none. blocked: ``(row,)``, none yet.
+    Left out is what is no common case (ODD), and whatever comes after it for its row: it WAITS for it. So is a sample far ahead of the
+    rest, whose row goes on: the caller keeps it (KEPT_BACK). The places of all these are the first in ``which`` then, and ``fate`` tells
+    which is which. blocked: ``(row,)``, none yet.
 
-    Sample i is of ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel of the
-    twin, which ``channels`` names. dropped: values that are counted there and left out, by the place of their reason in ``DROPPED``.
+    Sample i is of stream ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel
+    of the twin, which ``channels`` names. arrivals: 0 where there is none. dropped: values that are counted there and left out, by the
+    place of their reason in ``DROPPED``.
     """
     left = put = 0
     for n in range(len(which)):
         i: int = which[n]
         row, lane, lo, hi = rows[i], lanes[i], ends[i], ends[i + 1]
-        plain = row >= 0 and lane >= 0 and not blocked[row]
+        plain = lane >= 0 and not blocked[row]
         if plain:
             for j in range(lo, hi):
                 c, x = channels[j], values[j]
                 plain &= g.plain[row, c] and (k.low[c] <= x <= k.high[c] or not math.isfinite(x))
-        cell = _cell(g, k, row, lane, times[i]) if plain else _UNCOMMON
+        cell = _cell(g, k, dropped, row, lane, times[i]) if plain else _STRANGE if lane == UNKNOWN and not blocked[row] else _UNCOMMON
         if cell == _UNCOMMON:
-            which[left], odd[left] = i, row < 0 or not blocked[row]
+            which[left], fate[left] = i, WAITS if blocked[row] else ODD
             left += 1
-            if row >= 0:
-                blocked[row] = True
+            blocked[row] = True
             continue
-        for j in range(lo, hi):
-            dropped[3] += not math.isfinite(values[j])
-        if cell == _LATE:
-            dropped[0] += hi - lo
+        if cell == _STRANGE:
+            dropped[5] += hi - lo
+        elif cell == _BACK:
+            dropped[4] += hi - lo
+        elif cell == _AHEAD:
+            g.suspect[row, lane, 0], g.suspect[row, lane, 1] = times[i], hi - lo
+            which[left], fate[left] = i, KEPT_BACK
+            left += 1
         else:
-            _fill(g, k, dropped, row, lane, cell, channels[lo:hi], values[lo:hi])
-        put += hi - lo
-        g.newest[row, lane] = max(g.newest[row, lane], times[i])
-        advance(g, k, row, arrivals[i])
+            for j in range(lo, hi):
+                dropped[3] += not math.isfinite(values[j])
+            if cell == _LATE:
+                dropped[0] += hi - lo
+            else:
+                _fill(g, k, dropped, row, lane, cell, channels[lo:hi], values[lo:hi])
+            put += hi - lo
+            g.newest[row, lane] = max(g.newest[row, lane], times[i])
+        arrival = arrivals[i]
+        if arrival == 0:
+            arrival = g.newest[row, 0]
+            for other in range(1, len(k.rate)):
+                arrival = max(arrival, g.newest[row, other])
+            arrival = min(times[i], arrival)
+        advance(g, k, row, arrival)
     return left, put
 
 
@@ -134,10 +153,21 @@ def _fill(g: Any, k: Any, dropped: Int, row: int, lane: int, cell: int, channels
 
 
 @kernel
-def _cell(g: Any, k: Any, row: int, lane: int, time: int) -> int:
-    """Return the cell of a sample that comes where it should, _LATE, or _UNCOMMON. The first of a row says where the row begins."""
-    if g.cut[row] != FAR or g.held[row, lane] or (g.newest[row, lane] > NEVER and abs(time - g.newest[row, lane]) > k.bound[lane]):
+def _cell(g: Any, k: Any, dropped: Int, row: int, lane: int, time: int) -> int:
+    """Return the cell of a sample that comes where it should, or _LATE, _BACK or _AHEAD (by more than the clock may leap), or _UNCOMMON.
+
+    The first of a row says where the row begins. A sample that goes on from before one that is kept back has that one dropped.
+    """
+    newest, bound = g.newest[row, lane], k.bound[lane]
+    if g.cut[row] != FAR:
         return _UNCOMMON
+    if g.suspect[row, lane, 1] > 0:
+        if abs(time - g.suspect[row, lane, 0]) <= bound:
+            return _UNCOMMON
+        dropped[4] += g.suspect[row, lane, 1]
+        g.suspect[row, lane, 1] = 0
+    if newest > NEVER and abs(time - newest) > bound:
+        return _BACK if time < newest else _AHEAD
     rate, period, per_hop = k.rate[lane], k.period[lane], k.per_hop[lane]
     whole = time // period
     index = whole * rate + ((time - whole * period) * rate + period // 2) // period

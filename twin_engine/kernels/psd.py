@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.kernels._jit import fixed_length_kernel, kernel
+from twin_engine.kernels._jit import fixed_length_kernel, kernel, owning_kernel
 from twin_engine.ports import Bool, Float, Int
 
 Single = NDArray[np.float32]
@@ -71,7 +71,7 @@ def _mean_power(ring: Single, n: int, lo: int, power: Float) -> None:
             power[k] += np.float64(ring[s, lo + k]) * np.float64(ring[s, lo + k]) / n
 
 
-@kernel
+@owning_kernel
 def insert_segments(
     spectra: Complex, fresh: Bool, ring: Single, ordered: Single, seen: Int, bias: Float, first: int, last: int, powers: Float
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twin_engine.kernels._jit import kernel
+from twin_engine.kernels._jit import kernel, owning_kernel
 
 RIDGE = 1e-6  # of each regressor's own scatter
 LIMIT = 4.0  # standard deviations beyond which a sample counts for less: it adds no more to the scatter than one just there
@@ -137,7 +137,7 @@ def learn(u: Any, y: float, keep: float, share: float, sums: Any, mean: Any, sca
     mean[p] = mean[p] + step * last if sums[1] > 1.0 else y
 
 
-@kernel
+@owning_kernel
 def predict_rows(
     values: Any, valid: Any, rows: Any, targets: Any, regressors: Any, period: float, constants: Any, memory: float, least: float,
     level: Any, since: Any, sums: Any, mean: Any, scatter: Any, prediction: Any, residual: Any,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from twin_engine.kernels._jit import kernel
+from twin_engine.kernels._jit import kernel, owning_kernel
 from twin_engine.kernels.alarm_state import (
     BASE,
     BASE_COUNT,
@@ -116,7 +116,7 @@ def _borne_out(x: Float, censored: Bool, n: int, shape: float, scale: float) -> 
     return gain < 0.0
 
 
-@kernel
+@owning_kernel
 def refit(f: Float, w: Int, ring: Any, censored: Bool) -> None:
     """Fit the ring again; a stated law stays until the peaks speak against it."""
     n = w[COUNT]
@@ -171,7 +171,7 @@ def _median(x: Any) -> float:
     return np.nan
 
 
-@kernel
+@owning_kernel
 def _raise_floor(f: Float, w: Int, ring: Any, censored: Bool) -> None:
     """Lift the floor to the median of a full ring and keep what is above it, in order (what is equal too, where ties leave too little)."""
     floor = _median(ring)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_engine.kernels._jit import kernel
+from twin_engine.kernels._jit import kernel, owning_kernel
 from twin_engine.ports import Bool, Float, Int
 
 Complex = NDArray[np.complex128]
@@ -27,7 +27,7 @@ def learn(target: Complex, inputs: Complex, weight: Float, decay: float, matrix:
                 matrix[f, i, k] = decay * matrix[f, i, k] + a * inputs[k, f]
 
 
-@kernel
+@owning_kernel
 def solve(matrix: Complex, vector: Complex, chosen: Bool, ridge: float, gain: Complex) -> None:
     """Write ``gain (input, bin)``, the least-squares coefficients of the chosen inputs, and zero for the others.
 

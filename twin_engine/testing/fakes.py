@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from twin_engine.clock import NS
 from twin_engine.records import Item, Position, Update
 
@@ -37,9 +39,7 @@ class ScriptedSource:
         for i in range(position or 0, len(self._items)):
             if i == self._fail_at:
                 raise KeyboardInterrupt
-            item = self._items[i]
-            object.__setattr__(item, "position", i + 1)
-            yield item
+            yield replace(self._items[i], position=i + 1)
 
     def acknowledge(self, position: Position) -> None:
         """Note what was acknowledged."""
