@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from streams.context import Context
-from streams.uri import Uri
+from streams.uri import Uri, nearest
 from twin_engine.errors import InputError
 from twin_engine.records import Item, Position, Reading
 
@@ -32,27 +33,26 @@ def open_sim(uri: Uri, context: Context) -> SimSource:
         raise InputError(
             uri.text, expected="a twin with a simulator", found="a twin without one", mend="Choose a file or a live source with --from."
         )
-    if (known := _parameters(context.simulator)) is not None:
-        uri.only(*known)
     parameters = {name: _value(text) for name, text in uri.options.items()}
     asset = context.asset or "sim"
     try:
         simulator: Simulator = context.simulator(asset, **parameters)
     except TypeError as error:
-        raise InputError(
-            uri.text, expected="parameters of the twin's simulator", found=str(error), mend="See the twin's docstring."
-        ) from None
+        odd = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        known = _parameters(context.simulator)
+        mend = nearest(odd[1], known) if odd and known else "See the twin's docstring."
+        raise InputError(uri.text, expected="parameters of the twin's simulator", found=str(error), mend=mend) from None
     return SimSource(asset, simulator)
 
 
-def _parameters(simulator: Callable[..., Any]) -> list[str] | None:
-    """Return the parameters of a simulator, those of what it says to return where it hands any on; None where that is not said."""
-    said = inspect.signature(simulator, eval_str=True)
-    names = [name for name, parameter in said.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    if len(names) < len(said.parameters):
-        if not isinstance(said.return_annotation, type) or said.return_annotation is inspect.Signature.empty:
-            return None
-        names += inspect.signature(said.return_annotation).parameters
+def _parameters(simulator: Callable[..., Any]) -> list[str]:
+    """Return the parameters of a simulator, and of what it says to return, as far as they can be known: for a hint."""
+    try:
+        said = inspect.signature(simulator, eval_str=True)
+        both = [said, inspect.signature(said.return_annotation)] if isinstance(said.return_annotation, type) else [said]
+    except (NameError, TypeError, ValueError):
+        return []
+    names = [p.name for signature in both for p in signature.parameters.values() if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}]
     return [name for name in names if name != "asset"]
 
 

@@ -18,7 +18,7 @@ from twin_engine.asset_align import AssetAligner, Routes
 from twin_engine.clock import hertz
 from twin_engine.graph import Graph
 from twin_engine.grid import Grid
-from twin_engine.kernels.grid import DROPPED, KEPT_BACK, NEVER, ODD, UNKNOWN, WAITS, cut, place
+from twin_engine.kernels.grid import DROPPED, NEVER, ODD, STRANGE, WAITS, cut, place
 from twin_engine.ports import Block, Float, Frame, Int
 from twin_engine.records import Reading, Reason, Singles
 from twin_engine.telemetry import Telemetry
@@ -65,7 +65,8 @@ class Aligner:
         """Take a reading; one of an asset that is not in the fleet is counted and dropped."""
         asset = self.assets.get(reading.asset)
         if asset is None:
-            self._strange(reading)
+            self.telemetry.drop(Reason.UNKNOWN_ASSET, reading.values.size)
+            self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
         else:
             asset.put(reading)
             if asset.quarantined:
@@ -114,31 +115,26 @@ class Aligner:
 
     def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
         """Put samples on the grid; what is no common case goes as a reading."""
-        for i in np.flatnonzero((samples.rows < 0) | (samples.lanes == UNKNOWN)).tolist():
-            self._strange(reading(i))
+        for i in np.flatnonzero(samples.rows < 0).tolist():
+            self.put(reading(i))
         which, dropped = np.flatnonzero(samples.rows >= 0), np.zeros(len(DROPPED), np.int64)
         fate = np.empty(len(which), np.int64)
         while which.size:
             blocked = np.zeros(len(self.row), np.bool_)
             left, put = place(self._grid.rows, self._grid.lanes, dropped, *samples, which, fate, blocked)
             self.telemetry.samples += put
-            for i, done in zip(which[:left].tolist(), fate[:left].tolist(), strict=True):
-                if done == KEPT_BACK:
-                    self.assets[self._names[samples.rows[i]]].keep_back(int(samples.lanes[i]), reading(i))
-                elif done == ODD:
+            which, done = which[:left], fate[:left]
+            for i, how in zip(which[done != WAITS].tolist(), done[done != WAITS].tolist(), strict=True):
+                if how == ODD:
                     self.put(reading(i))
-            which = which[:left][fate[:left] == WAITS]
+                elif how == STRANGE:
+                    self.assets[self._names[int(samples.rows[i])]].tell(reading(i).channels, 1)
+                else:
+                    stream = self.graph.twin.streams[int(samples.lanes[i])].name
+                    self.assets[self._names[int(samples.rows[i])]].lanes[stream].keep_back(reading(i))
+            which = which[done == WAITS]
         for reason, n in zip(DROPPED, dropped.tolist(), strict=True):
             self.telemetry.drop(reason, n)
-
-    def _strange(self, reading: Reading) -> None:
-        """Tell the names that nothing defines, and count the samples of an asset that is not in the fleet."""
-        if reading.asset in self.row:
-            for name in reading.channels:
-                self.telemetry.strange(f"channel {name}", reading.times.size)
-        else:
-            self.telemetry.drop(Reason.UNKNOWN_ASSET, reading.values.size)
-            self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
 
     def frames(self) -> Iterator[Frame]:
         """Yield what can be cut; assets with as many hops ready go together."""

@@ -75,8 +75,8 @@ class _Lane:
         self._grid.rows.suspect[self._at] = (int(reading.times[0]), reading.values.size) if reading else (0, 0)
 
     def keep_back(self, reading: Reading) -> None:
-        """Keep a sample that the grid has marked, and may have dropped since."""
-        self._suspect = _held(reading)
+        """Keep a sample that the grid has marked, unless it has dropped it since."""
+        self._suspect = _held(reading) if self._grid.rows.suspect[(*self._at, 1)] else None
 
     def all_good(self, reading: Reading, channels: Int) -> bool:
         """Whether there is nothing to judge: no channel has a record, all values are finite, in range, and in the channels' units."""
@@ -96,9 +96,9 @@ class _Lane:
 
 
 def _held(reading: Reading) -> Reading:
-    """Return a reading as a snapshot keeps it."""
+    """Return a reading as a snapshot keeps it, apart from the batch that it came in."""
     return Reading(
-        "", reading.channels, reading.times, np.where(np.isfinite(reading.values), reading.values, math.nan), units=reading.units
+        "", reading.channels, reading.times.copy(), np.where(np.isfinite(reading.values), reading.values, math.nan), units=reading.units
     )
 
 
@@ -201,15 +201,15 @@ class AssetAligner:
             units = tuple(reading.units[i] for i in route.at) if reading.units else ()
             part = Reading(reading.asset, route.names, reading.times, reading.values[route.at], units=units)
             self._runs(self.lanes[route.stream], part)
-        for name in unknown:
-            self.telemetry.drop(Reason.UNKNOWN_CHANNEL, len(reading.times))
-            self.telemetry.strange(f"channel {name}", len(reading.times))
+        self.telemetry.drop(Reason.UNKNOWN_CHANNEL, len(unknown) * len(reading.times))
+        self.tell(unknown, len(reading.times))
         accepted = max(lane.newest for lane in self.lanes.values())  # a time that is not says nothing of the rest
         advance(self.grid.rows, self.grid.lanes, self.row, reading.arrival or min(int(reading.times.max()), accepted))
 
-    def keep_back(self, lane: int, reading: Reading) -> None:
-        """Keep a sample of a stream that the grid has marked as far ahead of the rest."""
-        self.lanes[self.grid.streams[lane].name].keep_back(reading)
+    def tell(self, unknown: Sequence[str], samples: int) -> None:
+        """Remember channels that no stream has."""
+        for name in unknown:
+            self.telemetry.strange(f"channel {name}", samples)
 
     def _runs(self, lane: _Lane, reading: Reading) -> None:
         """Split where the clock leaps ahead by more than the bound. One sample that nothing follows is a bad clock; two are a gap."""

@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Telemetry:
-    """What a run has seen. dropped: samples by reason; unknown: names by kind, at most ``LIMIT`` of them."""
+    """What a run has seen.
+
+    dropped: samples by reason. unknown: names by kind, at most ``LIMIT`` of them; which of more depends on how the input was cut.
+    """
 
     LIMIT = 100
 

@@ -62,16 +62,12 @@ class Table(Simulator):
 def table(columns: Sequence[str], rate: Any = "1/min", *, alarm: str = "1/week", name: str = "generic", memory: Any = None) -> Twin:
     """Return a twin of a table. rate: rows, Hz or text like ``"1/5 min"``. alarm: false alarms asked for. memory: see ``Auto``."""
     exact = hertz(rate)
-
-    def simulated(asset: str, **parameters: Any) -> Table:
-        return Table(asset, columns, exact, **parameters)
-
     return Twin(
         name=name,
         hop=1 / exact,
         streams=[Stream("table", rate=exact, channels=[Channel(c) for c in columns])],
         stages={"odd": Auto("table", memory=memory), "alarm": Alarm("odd", rate=alarm)},
-        simulator=simulated,
+        simulator=lambda asset, **parameters: Table(asset, columns, exact, **parameters),
         show=("odd.score",),
     )
 

@@ -62,7 +62,13 @@ class _Plain:
             self.channels = [self.place(channel)] * len(self.assets)
         channels, arrivals = np.array(self.channels, np.int64), np.array(self.arrivals, np.int64)
         ns, values = times.many(self.times), np.array(self.values, np.float64)
-        if alike := [(before, reading) for before, reading in others if _alike(reading)]:  # each apart would cut the rest in two
+        alike, rest = list[tuple[int, Reading]](), list[tuple[int, Reading]]()
+        for before, reading in others:
+            if reading.values.size == 1 and not reading.units:
+                alike.append((before, reading))
+            else:
+                rest.append((before + len(alike), reading))
+        if alike:  # each apart would cut the rest in two
             for before, reading in reversed(alike):
                 self.assets.insert(before, reading.asset)
             places = [before for before, _ in alike]
@@ -70,8 +76,6 @@ class _Plain:
             ns = np.insert(ns, places, [reading.times[0] for _, reading in alike])
             values = np.insert(values, places, [reading.values[0, 0] for _, reading in alike])
             arrivals = np.insert(arrivals, places, [reading.arrival for _, reading in alike])
-            joined = np.cumsum([_alike(reading) for _, reading in others]).tolist()
-            others = [(before + n, reading) for (before, reading), n in zip(others, joined, strict=True) if not _alike(reading)]
         found: list[Reading | Singles] = []
         done, names = 0, list(self.names)
 
@@ -80,17 +84,12 @@ class _Plain:
                 part = slice(done, end)
                 found.append(Singles(self.assets[part], names, channels[part], ns[part], values[part], arrivals[part]))
 
-        for before, reading in others:
+        for before, reading in rest:
             up_to(before)
             done = before
             found.append(reading)
         up_to(len(self.assets))
         return found
-
-
-def _alike(reading: Reading) -> bool:
-    """Whether a reading is a single sample like the plain ones."""
-    return reading.values.size == 1 and not reading.units
 
 
 class Json:

@@ -43,6 +43,9 @@ class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Forget where marks of transactions lie: a list of them is kept until Faust commits, which it never does here."""
+
 
 class _Transport(driver.Transport):
     Consumer = _Consumer

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from streams import open_source
 from streams.gather import Gatherer
 from streams.host import CHANNELS
+from streams.source_sim import SimSource
 from twin_engine.clock import NS
 from twin_engine.errors import InputError
 from twin_engine.records import Idle, Item, Reading, Reason, Reject
@@ -178,7 +179,11 @@ def _handing_on(asset: str, **parameters: Any) -> Counting:
     return Counting(asset, **parameters)
 
 
-def _saying_nothing(asset: str, **parameters: Any):
+def _saying_more_than_it_takes(asset: str, **parameters: Any) -> SimSource:
+    return Counting(asset, **parameters)  # type: ignore[return-value]
+
+
+def _saying_nothing(asset: str, **parameters: Any) -> "Nowhere":  # type: ignore[name-defined] # noqa: F821, UP037
     return Counting(asset, **parameters)
 
 
@@ -191,8 +196,10 @@ def test_a_simulator_is_replayed_from_any_position() -> None:
     for simulator in (Counting, _handing_on, partial(_handing_on, gain=1.0)):
         with pytest.raises(InputError, match=r"seeds.*'seed'"):
             open_source("sim:?seeds=3", simulator=simulator)
-    with pytest.raises(InputError, match="seeds"):
-        open_source("sim:?seeds=3", simulator=_saying_nothing)
+    for simulator in (_saying_nothing, _saying_more_than_it_takes):
+        assert _items("sim:?seed=3", asset="pump", simulator=simulator)
+        with pytest.raises(InputError, match="seeds"):
+            open_source("sim:?seeds=3", simulator=simulator)
     with pytest.raises(InputError, match="twin with a simulator"):
         open_source("sim:")
 

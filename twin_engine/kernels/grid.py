@@ -18,7 +18,7 @@ NEVER = -(2**62)
 FAR = 2**62
 DROPPED = ("late", "duplicate", "conflict", "not_finite", "clock_jump", "unknown_channel")
 MIXED, UNKNOWN = -1, -2  # in place of a stream: there is no one stream of all the channels, or none has any of them
-WAITS, ODD, KEPT_BACK = 0, 1, 2  # what becomes of a sample that is left out
+WAITS, ODD, STRANGE, KEPT_BACK = range(4)  # what becomes of a sample that is left out
 _UNCOMMON, _LATE, _BACK, _AHEAD, _STRANGE = -1, -2, -3, -4, -5
 
 
@@ -87,9 +87,10 @@ def place(
 ) -> Any:  # fmt: skip
     """Put samples on the grid in turn, those that ``which`` names; return how many are left out, and the values taken.
 
-    Left out is what is no common case (ODD), and whatever comes after it for its row: it WAITS for it. So is a sample far ahead of the
-    rest, whose row goes on: the caller keeps it (KEPT_BACK). The places of all these are the first in ``which`` then, and ``fate`` tells
-    which is which. blocked: ``(row,)``, none yet.
+    Left out is what is no common case (ODD), and whatever comes after it for its row: it WAITS for it, unless the row is to begin anew, for
+    then all of them are ODD. Some are left out though their row goes on: a sample far ahead of the rest, for the caller to keep
+    (KEPT_BACK), and one of channels that are UNKNOWN, for the caller to tell (STRANGE). The places of all these are the first in ``which``
+    then, and ``fate`` tells which is which. blocked: ``(row,)``, none yet.
 
     Sample i is of stream ``lanes[i]`` of ``rows[i]`` at ``times[i]``, its values those from ``ends[i]`` to ``ends[i + 1]``, one a channel
     of the twin, which ``channels`` names. arrivals: 0 where there is none. dropped: values that are counted there and left out, by the
@@ -106,12 +107,14 @@ def place(
                 plain &= g.plain[row, c] and (k.low[c] <= x <= k.high[c] or not math.isfinite(x))
         cell = _cell(g, k, dropped, row, lane, times[i]) if plain else _STRANGE if lane == UNKNOWN and not blocked[row] else _UNCOMMON
         if cell == _UNCOMMON:
-            which[left], fate[left] = i, WAITS if blocked[row] else ODD
+            which[left], fate[left] = i, WAITS if blocked[row] and g.cut[row] == FAR else ODD
             left += 1
             blocked[row] = True
             continue
         if cell == _STRANGE:
             dropped[5] += hi - lo
+            which[left], fate[left] = i, STRANGE
+            left += 1
         elif cell == _BACK:
             dropped[4] += hi - lo
         elif cell == _AHEAD:
