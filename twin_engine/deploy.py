@@ -17,7 +17,7 @@ from streams.kafka.dead import Dead, dead_letters, send_again
 from streams.kafka.migrate import grow, read_all, write_all
 from streams.kafka.outputs import send_command
 from streams.kafka.source import KafkaSource
-from streams.kafka.topics import Names, ensure, partition_of, partitions
+from streams.kafka.topics import STAMPED, Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
@@ -75,18 +75,20 @@ def work(path: Path) -> None:
     twin = load(config.twin)
 
     async def main() -> None:
-        worker = worker_of(config, twin, expand(config.assets, config.assets_file))
+        set_up(config.log.level, config.log.format)
+        if not (assets := expand(config.assets, config.assets_file)):
+            log.warning("no assets are configured: there are only those that commands add")
+        worker = worker_of(config, twin, assets)
         if config.input.partitions:
-            times = {"message.timestamp.type": "LogAppendTime"}
-            await ensure(config.kafka.cluster(), {config.input.topic: times}, config.input.partitions, config.worker.replication)
-        await _observed(config, worker, worker.stop, worker.run())
+            await ensure(config.kafka.cluster(), {config.input.topic: STAMPED}, config.input.partitions, config.worker.replication)
+        await _observed(config, worker, worker.stop, worker.run)
 
     asyncio.run(main())
 
 
 def bridge(path: Path, address: str | None, folder: Path) -> None:
     """Send on what an MQTT broker has to the input topic, until told to end. address: None for that of ``[mqtt]``."""
-    from streams.kafka.bridge import Bridge  # noqa: PLC0415 - needs the mqtt extra
+    from twin_engine.bridge import Bridge  # noqa: PLC0415 - needs the mqtt extra
 
     config = read_config(path)
     address = address or config.mqtt.address()
@@ -95,10 +97,9 @@ def bridge(path: Path, address: str | None, folder: Path) -> None:
         raise InputError(f"bridge from {address}", expected="mqtt:// or mqtts://", found=address, mend="Name an MQTT broker.")
 
     async def main() -> None:
-        set_up(config.log.level, config.log.format)
-        job = Bridge(source, config.kafka.cluster(), config.input.topic, folder)
-        _until_told(job.stop)
-        await job.run()
+        given = config.input
+        job = Bridge(source, config.kafka.cluster(), given.topic, folder, count=given.partitions, replication=config.worker.replication)
+        await _observed(config, job, job.stop, job.run)
 
     asyncio.run(main())
 
@@ -110,7 +111,7 @@ def deliver(path: Path, name: str) -> None:
 
     async def main() -> None:
         delivery = delivery_of(config, twin, name)
-        await _observed(config, delivery, delivery.stop, delivery.run())
+        await _observed(config, delivery, delivery.stop, delivery.run)
 
     asyncio.run(main())
 
@@ -134,7 +135,7 @@ def record(path: Path) -> None:
 
     async def main() -> None:
         keeper = keeper_of(config, twin)
-        await _observed(config, keeper, keeper.stop, asyncio.to_thread(keeper.run))
+        await _observed(config, keeper, keeper.stop, lambda: asyncio.to_thread(keeper.run))
 
     asyncio.run(main())
 
@@ -204,13 +205,13 @@ def dead(path: Path, *, reason: str = "", send: bool = False) -> list[Dead]:
     return asyncio.run(main())
 
 
-async def _observed(config: Config, job: Observed, stop: Callable[[], None], work: Coroutine[Any, Any, None]) -> None:
+async def _observed(config: Config, job: Observed, stop: Callable[[], None], work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a job, observed as the configuration says; SIGTERM and Ctrl-C stop it in order."""
     set_up(config.log.level, config.log.format)
     _until_told(stop)
     metrics = Metrics(job, config.metrics.host, config.metrics.port) if config.metrics.port else None
     try:
-        await work
+        await work()
     finally:
         if metrics:
             metrics.close()

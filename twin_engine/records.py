@@ -121,6 +121,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 COMMAND = "twin-engine-command"  # the header of a record that holds a Command as JSON
 SUBJECT = "subject"  # the header with the topic that a bridge had a record from: it stands for the key
+ARRIVAL = "arrival"  # the header with when the bridge had it, ns UTC: it stands for the broker's time, unless it is later
 
 
 class Codec(Protocol):

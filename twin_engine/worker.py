@@ -24,6 +24,7 @@ from twin_engine.errors import InputError
 from twin_engine.metrics import Figure
 from twin_engine.partition import Partition, Taken
 from twin_engine.records import Codec, Reason, Record
+from twin_engine.rehearsal import rehearse
 from twin_engine.snapshot import unpack
 from twin_engine.twin import Twin
 
@@ -109,12 +110,13 @@ class Worker:
         self._names = Names(config.app, twin.name)
         self._partitions = 0
         self.shards: dict[int, _Shard] = {}
-        self._mine, self._told = set(config.assets), set[str]()  # assets; those that were told to come in another partition
+        self._mine, self._told = set(config.assets), set[str]()  # assets; those that were told to be strange
         self._outputs = Outputs(kafka, self._names, tuple(twin.show))
         self._runtime: Runtime | None = None
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._connected = False
+        self._waits = "compiles kernels"
         self._turned = time.monotonic()
 
     def stop(self) -> None:
@@ -125,8 +127,12 @@ class Worker:
 
     @property
     def ready(self) -> str:
-        """As ``metrics.Observed``."""
-        return "" if self._connected else "not connected to Kafka"
+        """As ``metrics.Observed``: it is ready with the fleets of all partitions that the group has given it."""
+        if not self._connected or self._runtime is None:
+            return self._waits
+        if self._runtime.given is None:
+            return "waits for its partitions"
+        return "restores its partitions" if set(self._runtime.given) - self.shards.keys() else ""
 
     @property
     def alive(self) -> str:
@@ -163,6 +169,8 @@ class Worker:
 
     async def run(self) -> None:
         """Work until ``stop``. While the cluster does not answer, try again; raises InputError where it never has."""
+        await asyncio.to_thread(rehearse, self.twin)
+        self._waits = "not connected to Kafka"
         self._partitions = await partitions(self._kafka, self.config.topic)
         if not self._partitions:
             raise InputError(f"topic {self.config.topic}", expected="the input topic", found="none", mend="Create it, or check its name.")
@@ -241,6 +249,13 @@ class Worker:
         strange = partition.engine.telemetry.dropped[Reason.UNKNOWN_ASSET]
         self.shards[number] = _Shard(partition, store, now + share, partition.offset, now, strange=strange)
         log.info("partition %d: %d assets, from offset %d", number, len(partition.engine.assets), partition.offset)
+        if partition.engine.fresh:
+            stages = ", ".join(partition.engine.fresh)
+            log.warning(
+                "partition %d: not defined as in the snapshot, so begun anew: %s. Unless the twin's version is raised too, a worker "
+                "with the old definition can take the partition back",
+                number, stages,
+            )  # fmt: skip
 
     async def revoked(self, partitions: Sequence[int]) -> None:
         """Save what can be saved, and let go: the newest whole snapshot is the truth."""
@@ -291,14 +306,18 @@ class Worker:
             stats.hops[hop] += spent
 
     def _warn(self, number: int, shard: _Shard) -> None:
-        """Tell of assets whose records come in another partition than their names say: their samples are dropped, as of any unknown one."""
+        """Tell of assets that are not the fleet's, or come in another partition than their names say: their samples are dropped."""
         engine = shard.partition.engine
         if (strange := engine.telemetry.dropped[Reason.UNKNOWN_ASSET]) > shard.strange:
             shard.strange = strange
             for name in [text.removeprefix("asset ") for text in engine.telemetry.unknown if text.startswith("asset ")]:
-                if name in self._mine and name not in engine.aligner.row and name not in shard.partition.removed | self._told:
-                    self._told.add(name)
+                if name in self._told or name in engine.aligner.row or name in shard.partition.removed:
+                    continue
+                self._told.add(name)
+                if name in self._mine:
                     log.error("asset %s comes in partition %d: is the partitioner of [input] that of its producer?", name, number)
+                else:
+                    log.warning("asset %s is not one of those that are configured: its samples are dropped and counted", name)
 
     async def _send(self, number: int, taken: Taken) -> None:
         for update in taken.updates:

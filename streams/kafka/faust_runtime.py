@@ -1,19 +1,19 @@
 """The runtime over Faust: an agent over raw bytes that never acknowledges.
 
 Faust acknowledges what an agent raised on, and commits past what is still worked on. So here nothing is acknowledged: the group's offset is
-moved by the snapshot's transaction alone, and Faust begins there after each rebalance. A partition is taken over when its first records
-come; what Faust hands out again is skipped. Records that were held in a batch when their partition was let go are thrown away: they may lie
-beyond the snapshot that is restored, and come again.
+moved by the snapshot's transaction alone, and Faust begins there after each rebalance. A partition is taken over when it is this member's,
+or its first records come; what Faust hands out again is skipped. Records that were held in a batch when their partition was let go are
+thrown away: they may lie beyond the snapshot that is restored, and come again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import faust
-import msgspec
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -64,6 +64,7 @@ class FaustRuntime:
         self._failure: BaseException | None = None
         self._leaving = False  # a rebalance has begun
         self._open: set[int] = set()
+        self.given: Collection[int] | None = None
         self.app = faust.App(
             group, broker=[f"kafka://{address}" for address in kafka.bootstrap.split(",")], broker_credentials=_credentials(kafka),
             store="memory://", web_enabled=False, topic_disable_leader=True, topic_allow_declare=False, autodiscover=False,
@@ -83,7 +84,7 @@ class FaustRuntime:
         self.app.agent(self._topic, concurrency=1)(lambda stream: self._take(stream, handler))
 
         async def revoked(_: Any, revoked: Any, **__: Any) -> None:
-            self._leaving = True
+            self._leaving, self.given = True, None
             await asyncio.sleep(5 * _WITHIN)  # nothing comes any more: the batch that was growing comes out
             self._leaving = False
             async with self._lock:
@@ -91,13 +92,18 @@ class FaustRuntime:
                 self._open -= set(gone)
                 await handler.revoked(gone)
 
-        signal: Any = self.app.on_partitions_revoked  # its handlers are awaited
-        signal.connect(revoked, weak=False)
+        async def assigned(_: Any, assigned: Any, **__: Any) -> None:
+            self.given = {place.partition for place in assigned if place.topic == self._topic.get_topic_name()}
+
+        for handle, event in ((revoked, self.app.on_partitions_revoked), (assigned, self.app.on_partitions_assigned)):
+            signal: Any = event  # its handlers are awaited
+            signal.connect(handle, weak=False)
         self.app.finalize()
         await self.app.start()
         try:
             while not self._stop.is_set() and self._failure is None:
                 async with self._lock:
+                    await self._take_over(self.given or (), handler)
                     await handler.tick()
                 if self.app.should_stop:
                     raise FaustStopped(repr(self.app.crash_reason))
@@ -109,6 +115,13 @@ class FaustRuntime:
         finally:
             self._stop.set()
             await within(LEAVING, self.app.stop(), "leaving the group")
+
+    async def _take_over(self, partitions: Collection[int], handler: Handler) -> None:
+        """Take over those that are not yet, unless a rebalance has begun. Called with the lock held."""
+        for partition in sorted(set(partitions) - self._open):
+            if not self._leaving:
+                await handler.assigned([partition])
+                self._open.add(partition)
 
     async def _take(self, stream: Any, handler: Handler) -> None:
         """Hand batches over. No exception leaves: Faust would acknowledge; the loop of ``run`` raises it."""
@@ -125,9 +138,7 @@ class FaustRuntime:
                         mine = place in self.app.consumer.assignment()
                         if partition not in self._open and not mine:  # what is left out now would be missing
                             raise FaustStopped(f"records of partition {partition} after it was taken away")
-                        if partition not in self._open and not self._leaving:
-                            await handler.assigned([partition])
-                            self._open.add(partition)
+                        await self._take_over([partition], handler)
                         if partition in self._open:
                             high = (self.app.consumer.highwater(place) or 0) if mine else 0
                             await handler.take(partition, batch, max(0, high - batch[-1].position - 1))
@@ -137,7 +148,7 @@ class FaustRuntime:
 
 def _record(message: Any) -> Record:
     """As ``record_of``, of a message whose time is in seconds."""
-    return msgspec.structs.replace(record_of(message), arrival=int(message.timestamp * 1000) * 1_000_000)
+    return record_of(message, round(message.timestamp * 1000))
 
 
 def _credentials(kafka: Kafka) -> Any:

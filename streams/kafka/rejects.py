@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from streams.kafka.client import Handed
-from twin_engine.records import COMMAND, SUBJECT, Reject
+from twin_engine.records import ARRIVAL, COMMAND, SUBJECT, Reject
 
-KEPT = (SUBJECT, COMMAND)  # headers without which a record means something else
+KEPT = (SUBJECT, ARRIVAL, COMMAND)  # headers without which a record means something else
 MOST = 1 << 20  # bytes of a dead letter; of a longer one the beginning
 LINGER = 0.25  # seconds that a batch may wait for more
 _json = msgspec.json.Encoder().encode

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from streams.kafka.client import LEAVING, Kafka, newest, within
-from twin_engine.records import SUBJECT, Record
+from twin_engine.records import ARRIVAL, SUBJECT, Record
 
 _MS = 1_000_000  # ns
+_DIGITS = 19  # of a time in ns
 _POLL = 20  # ms that a poll waits for the first record
 _PACE, _SLOW = 0.02, 0.1  # seconds from poll to poll while few records come: a step of a fleet costs much the same for one as for many
 _SHARE = 0.5  # of the time that turns may take until they are spaced wider, up to ``_SLOW``
@@ -39,7 +40,9 @@ class Handler(Protocol):
 
 
 class Runtime(Protocol):
-    """What reads the input and drives a handler."""
+    """What reads the input and drives a handler. given: the partitions that the group gave to this member, None until it has."""
+
+    given: Collection[int] | None
 
     async def run(self, handler: Handler) -> None:
         """Read until ``stop``; then everything is revoked. Raises what the handler raised, and KafkaFailure."""
@@ -50,10 +53,16 @@ class Runtime(Protocol):
         ...
 
 
-def record_of(message: Any) -> Record:
-    """Return a Kafka message as a record; its position is its offset, its arrival the broker's time."""
+def record_of(message: Any, ms: int | None = None) -> Record:
+    """Return a Kafka message as a record; its position is its offset, its arrival that at a bridge, else the broker's time.
+
+    ms: that time, where the message does not have it as Kafka does.
+    """
     key, headers = message.key.decode(errors="replace") if message.key else "", dict(message.headers) if message.headers else {}
-    return Record(message.value or b"", subject_of(key, headers), message.topic, message.offset, message.timestamp * _MS, headers)
+    arrival: int = (message.timestamp if ms is None else ms) * _MS
+    if headers and (told := headers.get(ARRIVAL, b"")).isdigit() and len(told) <= _DIGITS:
+        arrival = min(int(told), arrival + _MS)  # later than the broker's it cannot be
+    return Record(message.value or b"", subject_of(key, headers), message.topic, message.offset, arrival, headers)
 
 
 def subject_of(key: str, headers: Mapping[str, bytes]) -> str:
@@ -68,6 +77,7 @@ class AiokafkaRuntime:
         self._kafka, self._topic, self._group, self._member = kafka, topic, group, member
         self._session, self._batch = session, batch
         self._stop = asyncio.Event()
+        self.given: Collection[int] | None = None
 
     def stop(self) -> None:
         """Ask ``run`` to end."""
@@ -89,6 +99,7 @@ class AiokafkaRuntime:
                 begin, rebalances = time.monotonic(), listener.rebalances
                 batches = await self._or_stop(newest(consumer, _POLL, self._batch)) or {}
                 async with listener.lock:
+                    self.given = listener.mine
                     if listener.given:
                         await listener.take_over()
                     if listener.rebalances == rebalances:  # else some may lie beyond the snapshot that was restored: they come again
@@ -119,17 +130,20 @@ class AiokafkaRuntime:
 class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, says aiokafka, though not its types
     """Hands rebalances on, one call at a time with batches, and counts them.
 
-    ``given``: partitions that are paused until the handler has taken them over. The loop does that, not the listener: no heartbeat is sent
-    while a listener works, and a fleet may take longer than a session to restore.
+    ``mine``: partitions of this member, None before it has joined. ``given``: those that are paused until the handler has taken them over.
+    The loop does that, not the listener: no heartbeat is sent while a listener works, and a fleet may take longer than a session to
+    restore.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, handler: Handler) -> None:
         self.lock, self.rebalances, self.given = asyncio.Lock(), 0, set[TopicPartition]()
+        self.mine: set[int] | None = None
         self._consumer, self._handler = consumer, handler
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Let go."""
         self.rebalances += 1
+        self.mine = None
         async with self.lock:
             self.given -= revoked
             await self._handler.revoked([p.partition for p in revoked])
@@ -138,6 +152,7 @@ class _Listener(ConsumerRebalanceListener):  # its methods may be coroutines, sa
         """Note what is to be taken over."""
         self.rebalances += 1
         self.given |= assigned
+        self.mine = {place.partition for place in self._consumer.assignment()}
         self._consumer.pause(*assigned)
 
     async def take_over(self) -> None:

@@ -1,8 +1,9 @@
-"""From a real Mosquitto to a real Kafka: everything once it is told, the bridge killed or Kafka away notwithstanding."""
+"""From a real Mosquitto to a real Kafka: everything, with the time at which it came, though the bridge ends or Kafka is away."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ pytest.importorskip("paho.mqtt.client")
 
 from aiokafka import AIOKafkaConsumer
 
+from compose.services.ports import free_ports
 from streams.codecs import open_codec
-from streams.kafka.bridge import Bridge
 from streams.kafka.client import Kafka
 from streams.kafka.runtime import record_of
 from streams.kafka.topics import ensure
 from tests.streams.mqtt_helpers import address, messages, publish, source
+from twin_engine.bridge import Bridge
+from twin_engine.errors import InputError
 from twin_engine.records import Reading, Record
 
 
@@ -65,3 +68,44 @@ def test_what_a_broker_has_goes_on_to_kafka_by_asset(
         assert all(isinstance(r, Reading) for r in readings)
 
     asyncio.run(main())
+
+
+def test_what_comes_while_kafka_is_away_is_logged_and_keeps_the_time_at_which_it_came(
+    kafka: str, mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, said = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json"), messages(unique, 20)
+
+    async def main() -> None:
+        heard = source(uri, tmp_path)
+        bridge = Bridge(heard, Kafka(f"127.0.0.1:{free_ports(1)[0]}"), unique, tmp_path)
+        task = asyncio.create_task(bridge.run())
+        while "mqtt_log_bytes" not in heard.figures() and not task.done():  # noqa: ASYNC110 - subscribed once it is there
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(publish, mosquitto, said)
+        while heard.figures().get("mqtt_messages", 0.0) < len(said) and not task.done():  # noqa: ASYNC110 - a count of another thread
+            await asyncio.sleep(0.02)
+        assert bridge.ready == "not connected to Kafka"
+        bridge.stop()
+        await asyncio.wait_for(task, 60)
+        away = time.time_ns()
+        bridge = Bridge(source(uri, tmp_path), Kafka(kafka), unique, tmp_path, count=1)
+        task = asyncio.create_task(bridge.run())
+        while bridge.sent < len(said) and not task.done():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        assert not bridge.ready
+        assert {f[0]: f[3] for f in bridge.figures()}["bridged_total"] == len(said)
+        bridge.stop()
+        await asyncio.wait_for(task, 60)
+        records = await read(kafka, unique, len(said))
+        assert [(r.subject, r.raw) for r in records] == said
+        assert all(0 < r.arrival < away for r in records)
+
+    asyncio.run(main())
+
+
+def test_a_topic_that_is_not_there_is_told(
+    kafka: str, mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json")
+    with pytest.raises(InputError, match="the input topic"):
+        asyncio.run(asyncio.wait_for(Bridge(source(uri, tmp_path), Kafka(kafka), unique, tmp_path).run(), 60))
