@@ -5,18 +5,22 @@ Unknown keys are refused with the nearest known one. Secrets are not in the file
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.kafka.client import Kafka
+from streams.uri import nearest
 from twin_engine.errors import InputError
+
+PREFIX = "TWIN_ENGINE__"  # of variables
+_TABLES = ("input.options", "mqtt.options")  # whose keys are a codec's own
 
 
 class _Section(BaseModel):
@@ -135,7 +139,7 @@ class LogSection(_Section):
 class Config(BaseSettings):
     """All of it. assets: names and ranges (``turbine-[001-100]``); assets_file: one a line."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="TWIN_ENGINE__", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__")
 
     twin: str
     app: str = "twin-engine"
@@ -170,26 +174,40 @@ def read_config(path: Path) -> Config:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(str(path), expected="a TOML file", found=str(error), mend="Check the path and the line.") from None
+    known = sorted(_keys(Config))
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and not _known(key := name[len(PREFIX) :].lower().replace("__", "."), known):
+            raise InputError(f"variable {name}", expected="a known key", found=key, mend=nearest(key, known))
     try:
         return Config(**given)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a key that is mistyped may be missing too
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = sorted(_keys(Config))
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
-            mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
-            raise InputError(f"{path}, key {key!r}", expected="a known key", found=key, mend=mend) from None
+            table, name, *_ = (*first["loc"], "")
+            here = [k.replace("*", str(name), 1) for k in known if k.startswith(f"{table}.*.")]
+            raise InputError(f"{path}, key {key!r}", expected="a known key", found=key, mend=nearest(key, here or known)) from None
         # the value is not told: it may hold a secret, or all the rest
-        raise InputError(f"{path}, key {key!r}", expected=first["msg"], found=first["type"], mend="Mend the value.") from None
+        expected, found = first["msg"].removeprefix("Input should be "), "nothing" if first["type"] == "missing" else "another value"
+        raise InputError(f"{path}, key {key!r}", expected=expected, found=found, mend="Mend the value.") from None
+
+
+def _known(key: str, known: list[str]) -> bool:
+    """Whether a key is one of the known ones, a section of them as a whole, or within a table whose keys are free."""
+    return any(fnmatch(key, k) or k.startswith(f"{key}.") or (k in _TABLES and key.startswith(f"{k}.")) for k in known)
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the keys of a model and of the sections in it; ``*`` stands for a name that is chosen freely."""
     found: list[str] = []
     for name, about in model.model_fields.items():
         kind: Any = about.annotation
-        inner: type[BaseModel] | None = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        found += _keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+        if get_origin(kind) is dict and issubclass(get_args(kind)[1], BaseModel):
+            found += _keys(get_args(kind)[1], f"{prefix}{name}.*.")
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += _keys(kind, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
     return found
 
 

@@ -13,12 +13,13 @@ from urllib.parse import quote
 import streams
 from streams.context import Context
 from streams.kafka.address import Topic
-from streams.kafka.dead import Dead, dead_letters, send_again
+from streams.kafka.dead import Dead, dead_letters, settle
 from streams.kafka.migrate import grow, read_all, write_all
 from streams.kafka.outputs import send_command
 from streams.kafka.source import KafkaSource
 from streams.kafka.topics import STAMPED, Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
+from streams.uri import nearest
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
 from twin_engine.delivery import Delivery
@@ -27,7 +28,7 @@ from twin_engine.keeper import Keeper
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Metrics, Observed
-from twin_engine.records import Command
+from twin_engine.records import Command, Reason
 from twin_engine.regroup import regroup
 from twin_engine.snapshot import Snapshot, pack, unpack
 from twin_engine.twin import Twin
@@ -188,18 +189,22 @@ def command(path: Path, order: Command) -> list[int]:
     return asyncio.run(main())
 
 
-def dead(path: Path, *, reason: str = "", send: bool = False) -> list[Dead]:
-    """Return the dead letters of a twin that were not sent again yet, of one reason or all; with ``send`` all that there are are."""
+def dead(path: Path, *, reason: str = "", send: bool = False, discard: bool = False) -> list[Dead]:
+    """Return the dead letters of a twin that are not settled, of one reason or all; with ``send`` or ``discard`` they are then."""
     config = read_config(path)
     names, kafka = Names(config.app, load(config.twin).name), config.kafka.cluster()
     topic, group = names.of("dead"), f"{config.app}.dead"
-    if send and reason:
-        raise InputError("--send", expected="all reasons", found=f"--reason {reason}", mend="Offsets are noted: send all, or none.")
+    if reason and reason not in set(Reason):
+        raise InputError("--reason", expected="a reason", found=reason, mend=nearest(reason, Reason))
+    if send and discard:
+        raise InputError("--send and --discard", expected="one of them", found="both", mend="Send what is mended, then discard the rest.")
 
     async def main() -> list[Dead]:
-        found = [one async for one in dead_letters(kafka, topic, group) if reason in {"", one.reason}]
-        if send and found:
-            await send_again(kafka, found, config.input.topic, topic, group, config.input.partitioner)
+        letters = [one async for one in dead_letters(kafka, topic, group)]
+        found = [one for one in letters if reason in {"", one.reason}]
+        if (send or discard) and found:
+            kept = [one for one in letters if reason not in {"", one.reason}]
+            await settle(kafka, found, kept, config.input.topic if send else None, topic, group, config.input.partitioner)
         return found
 
     return asyncio.run(main())

@@ -1,8 +1,8 @@
-"""The dead letters of a twin in Kafka: looked at, and sent again once what was wrong is mended."""
+"""The dead letters of a twin in Kafka: looked at, sent again once what was wrong is mended, or thrown away."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from streams.kafka.topics import partition_of, partitions
 
 @dataclass(frozen=True)
 class Dead:
-    """A dead letter. position: its offset in the input. place: its own offset."""
+    """A dead letter. position: its offset in the input. place: its own offset. told: its own headers."""
 
     reason: str
     detail: str
@@ -26,12 +26,15 @@ class Dead:
     raw: bytes
     place: int
     headers: Mapping[str, bytes]  # of the record that it was
+    told: Sequence[tuple[str, bytes]] = ()
 
 
 async def dead_letters(kafka: Kafka, topic: str, group: str) -> AsyncIterator[Dead]:
-    """Yield those that the group has not sent again, partition by partition, up to the ends as they are now."""
+    """Yield those that the group has not settled, partition by partition, up to the ends as they are now."""
     count = await partitions(kafka, topic)
-    reader = AIOKafkaConsumer(**kafka.options(), group_id=group, enable_auto_commit=False, auto_offset_reset="earliest")
+    reader = AIOKafkaConsumer(
+        **kafka.options(), group_id=group, enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
     await reader.start()
     try:
         places = [TopicPartition(topic, p) for p in range(count)]
@@ -53,20 +56,31 @@ def _dead(message: Any) -> Dead:
     told = {name: msgspec.json.decode(value) for name, value in message.headers if name not in KEPT}
     asset = message.key.decode(errors="replace") if message.key else ""
     raw, kept = message.value or b"", {k: v for k, v in message.headers if k in KEPT}
-    return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], raw, message.offset, kept)
+    return Dead(told["reason"], told["detail"], asset, message.partition, told["position"], raw, message.offset, kept, message.headers)
 
 
-async def send_again(kafka: Kafka, dead: list[Dead], source: str, topic: str, group: str, partitioner: str = "murmur2") -> None:
-    """Send dead letters to the input and note, in the same transaction, that this was done."""
-    count = await partitions(kafka, source)
-    producer = AIOKafkaProducer(**kafka.options(), transactional_id=f"{group}-again")
+async def settle(
+    kafka: Kafka, dead: Sequence[Dead], kept: Sequence[Dead], source: str | None, topic: str, group: str, partitioner: str = "murmur2"
+) -> None:
+    """Send dead letters to the input (None: throw them away) and note, in the same transaction, that this was done.
+
+    kept: the others of those that ``dead_letters`` gave. What is done is noted by offsets, so they are put into the topic again as they
+    were.
+    """
+    count = await partitions(kafka, source) if source else 0
+    producer = AIOKafkaProducer(**kafka.options(), transactional_id=f"{group}-again", max_request_size=2 << 20)
     await producer.start()
     try:
         async with producer.transaction():
-            for one in dead:
+            for one in dead if source else ():
                 partition = partition_of(one.asset, count, partitioner) if one.asset else one.partition
                 await producer.send(source, one.raw, key=one.asset.encode() or None, partition=partition, headers=[*one.headers.items()])
-            offsets = {TopicPartition(topic, one.partition): one.place + 1 for one in dead}
+            for one in kept:
+                await producer.send(topic, one.raw, key=one.asset.encode() or None, partition=one.partition, headers=[*one.told])
+            offsets: dict[TopicPartition, int] = {}
+            for one in (*dead, *kept):
+                place = TopicPartition(topic, one.partition)
+                offsets[place] = max(offsets.get(place, 0), one.place + 1)
             await producer.send_offsets_to_transaction(offsets, group)
     finally:
         await producer.stop()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import logging
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,12 +20,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.fleet_of_one_channel import twin
 from streams.kafka.client import Kafka
-from streams.kafka.dead import Dead, dead_letters, send_again
+from streams.kafka.dead import Dead, dead_letters, settle
+from streams.kafka.faust_runtime import FaustRuntime
 from streams.kafka.runtime import AiokafkaRuntime
 from streams.kafka.store import Fenced, SnapshotStore
 from streams.kafka.topics import Names, ensure
 from streams.kafka.updates import Updates
 from twin_engine.delivery import Delivery
+from twin_engine.detect import Level
 from twin_engine.errors import InputError, SinkError, SnapshotError
 from twin_engine.metrics import Metrics
 from twin_engine.testing.fakes import ListSink
@@ -33,9 +37,12 @@ from twin_engine.worker import Worker, WorkerConfig
 T0 = 1_700_000_000
 
 
-def worker_of(bootstrap: str, app: str, definition: Twin = twin, **config: Any) -> Worker:
-    settings = WorkerConfig(app, f"{app}.in", ["a", "b"], "json", snapshot_every=0.2, **config)
-    return Worker(definition, Kafka(bootstrap), settings, lambda: AiokafkaRuntime(Kafka(bootstrap), f"{app}.in", app))
+RUNTIMES: list[Any] = [AiokafkaRuntime, FaustRuntime]
+
+
+def worker_of(bootstrap: str, app: str, definition: Twin = twin, kind: Any = AiokafkaRuntime) -> Worker:
+    settings = WorkerConfig(app, f"{app}.in", ["a", "b"], "json", snapshot_every=0.2)
+    return Worker(definition, Kafka(bootstrap), settings, lambda: kind(Kafka(bootstrap), f"{app}.in", app))
 
 
 async def until(done: Callable[[], bool], task: asyncio.Task[Any] | None = None) -> None:
@@ -101,12 +108,17 @@ def test_dead_letters_are_looked_at_and_sent_again_once(kafka: str, unique: str)
         await until(lambda: worker.shards[0].saved == 7, task)
         found = await letters()
         assert [(d.asset, d.position) for d in found] == [("a", 5), ("b", 6)]
-        await send_again(Kafka(kafka), found, source, topic, f"{unique}.dead")
+        await settle(Kafka(kafka), found, [], source, topic, f"{unique}.dead")
         await until(lambda: sum(worker.stats.rejects.values()) == 4, task)
         await stopped(worker, task)
         again = await letters()
         assert [(d.asset, d.raw) for d in again] == [(d.asset, d.raw) for d in found]
         assert min(d.position for d in again) > 6
+        await settle(Kafka(kafka), again[:1], again[1:], None, topic, f"{unique}.dead")
+        [kept] = await letters()
+        assert kept == dataclasses.replace(again[1], place=kept.place)
+        await settle(Kafka(kafka), [kept], [], None, topic, f"{unique}.dead")
+        assert not await letters()
 
     asyncio.run(main())
 
@@ -162,7 +174,8 @@ def test_a_worker_that_was_taken_over_cannot_save(kafka: str, unique: str) -> No
     asyncio.run(main())
 
 
-def test_an_older_definition_and_another_number_of_partitions_are_refused(kafka: str, unique: str) -> None:
+@pytest.mark.parametrize("kind", RUNTIMES)
+def test_an_older_definition_and_another_number_of_partitions_are_refused(kafka: str, unique: str, kind: Any) -> None:
     newer = Twin(twin.name, twin.hop, twin.streams, twin.stages, show=twin.show, version=2)
 
     async def main() -> None:
@@ -173,11 +186,46 @@ def test_an_older_definition_and_another_number_of_partitions_are_refused(kafka:
         await until(lambda: worker.stats.records == 10, task)
         await stopped(worker, task)
         with pytest.raises(SnapshotError, match="version 2 or newer"):
-            await worker_of(kafka, unique).run()
+            await asyncio.wait_for(worker_of(kafka, unique, kind=kind).run(), 60)  # though nothing comes
         with pytest.raises(InputError, match="migrate"):
             await ensure(Kafka(kafka), {Names(unique, "one").of("updates"): {}}, 3)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", RUNTIMES)
+def test_a_worker_is_ready_when_it_has_its_fleets_though_nothing_comes(kafka: str, unique: str, kind: Any) -> None:
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 2)
+        worker = worker_of(kafka, unique, kind=kind)
+        assert worker.ready
+        task = asyncio.create_task(worker.run())
+        await until(lambda: not worker.ready, task)
+        assert worker.shards.keys() == {0, 1}
+        await stopped(worker, task)
+
+    asyncio.run(main())
+
+
+def test_assets_that_are_not_configured_and_stages_that_begin_anew_are_told_once(
+    kafka: str, unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        for definition in (twin, dataclasses.replace(twin, stages={**twin.stages, "level": Level("s", memory="30 s")})):
+            worker = worker_of(kafka, unique, definition)
+            task = asyncio.create_task(worker.run())
+            for _ in range(2):
+                had = worker.stats.records
+                await send(kafka, f"{unique}.in", [*samples(0, 5), (b"stranger", b'{"ts": 1700000000, "value": 1}')])
+                await until(lambda w=worker, n=had + 6: w.stats.records >= n, task)
+            await stopped(worker, task)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    told = [record.getMessage() for record in caplog.records if record.name == "twin_engine.worker"]
+    assert [text.split(" is not")[0] for text in told if "configured" in text] == ["asset stranger"] * 2
+    assert [text for text in told if "begun anew: level" in text]
 
 
 def test_a_service_tells_how_it_stands(kafka: str, unique: str) -> None:

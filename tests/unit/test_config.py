@@ -35,7 +35,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     [
         ('twin = "host"\n[kafka]\nbotstrap = "a"\n', "Did you mean 'kafka.bootstrap'"),
         ('twin = "host"\nassetts = ["a"]\n', "Did you mean 'assets'"),
-        ('twin = "host"\n[worker]\nruntime = "spark"\n', "worker.runtime"),
+        ('twin = "host"\n[sinks.x]\ntoo = "jsonl:x"\n', "Did you mean 'sinks.x.to'"),
+        ('twin = "host"\n[sinks.x]\nto = "jsonl:x"\nstat = "x"\n', "Did you mean 'sinks.x.state'"),
+        ('twin = "host"\n[worker]\nruntime = "spark"\n', "worker.runtime.*'faust' or 'aiokafka'"),
         ('twin = "host"\n[worker]\nsession = 1\n', "worker.session"),
         ("assets = []\n", "twin"),
         ("twin = \n", "TOML"),
@@ -44,6 +46,19 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 def test_a_mistake_names_its_key(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         read_config(written(tmp_path, text))
+
+
+def test_a_variable_that_is_mistyped_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, 'twin = "host"\n')
+    for name, value in (("SINKS__X__TO", "jsonl:x"), ("INPUT__OPTIONS__UNIT", "ms"), ("LOG", '{"level": "debug"}'), ("ASSETS", '["a"]')):
+        monkeypatch.setenv(f"TWIN_ENGINE__{name}", value)
+    config = read_config(path)
+    assert (config.sinks["x"].to, config.input.options, config.log.level, config.assets) == ("jsonl:x", {"unit": "ms"}, "debug", ("a",))
+    for name, told in (("WORKR__MEMBER", "worker.member"), ("ASSETTS", "assets"), ("WORKER__MEMBR", "worker.member")):
+        with monkeypatch.context() as one:
+            one.setenv(f"TWIN_ENGINE__{name}", "x")
+            with pytest.raises(InputError, match=f"{name}.*Did you mean '{told}'"):
+                read_config(path)
 
 
 def test_the_place_of_a_sink_is_in_a_folder_that_is_there(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def worker(
 @app.command()
 def sink(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One of its [sinks].")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of its sections sinks.NAME.")],
 ) -> None:
     """Deliver a twin's updates from Kafka into a sink."""
     from twin_engine.deploy import deliver
@@ -123,7 +123,8 @@ def bridge(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
     state: Annotated[Path, typer.Option(metavar="DIR", help="Of the log in which messages wait for Kafka.")],
     source: Annotated[
-        str | None, typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}, or mqtts:; else [mqtt] says it.")
+        str | None,
+        typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}; else the section mqtt says it."),
     ] = None,
 ) -> None:
     """Send on what an MQTT broker has to a twin's input in Kafka."""
@@ -177,16 +178,17 @@ def command(
 def dead(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
     reason: Annotated[str, typer.Option(metavar="REASON", help="Only those.")] = "",
-    send: Annotated[bool, typer.Option("--send", help="Send all to the input again, once.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send them to the input again, once.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Throw them away.")] = False,
 ) -> None:
-    """Show what could not be read from Kafka and why; send it again once that is mended."""
+    """Show what could not be read from Kafka and why; send it again once that is mended, or throw it away."""
     from twin_engine.cli.report import table
     from twin_engine.deploy import dead as letters
 
-    found = letters(config, reason=reason, send=send)
+    found = letters(config, reason=reason, send=send, discard=discard)
     head = ("partition", "offset", "asset", "reason", "detail", "bytes")
     table(head, [(str(d.partition), str(d.position), d.asset, d.reason, d.detail, repr(d.raw[:60])) for d in found])
-    print(f"{len(found)} {'sent again' if send else 'dead letters'}")
+    print(f"{len(found)} {'sent again' if send else 'thrown away' if discard else 'dead letters'}")
 
 
 @app.command()
