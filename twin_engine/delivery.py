@@ -27,6 +27,7 @@ from twin_engine.records import Position, Sink
 from twin_engine.snapshot import write_whole
 
 RETRY = 1.0  # seconds between attempts at a sink that fails
+TOLD = 60.0  # seconds between lines of the log on it
 log = logging.getLogger("twin_engine.delivery")
 T = TypeVar("T")
 
@@ -82,6 +83,8 @@ class Delivery:
         yield "sink_failures_total", "times that the sink failed", {}, stats.failures
         yield "unreadable_total", "messages that were no updates", {}, stats.unreadable
         yield "delivery_latency_seconds", "from the arrival of the newest input to the sink's word", {}, stats.latency
+        for partition, behind in list(self._updates.behind.items()):
+            yield "sink_behind", "messages of updates that the sink has not taken", {"partition": str(partition)}, behind
         yield "sink_down", "1 while the sink is waited for", {}, float(bool(self._waits))
 
     async def _in_thread(self, call: Callable[..., T], *given: Any) -> T:
@@ -136,13 +139,17 @@ class Delivery:
 
     async def _again(self) -> None:
         """Open the sink at its last good position, and go back to the records after it."""
+        told = time.monotonic()
         while not self._stop.is_set():
             await asyncio.sleep(self._retry)
             try:
+                await self._updates.look()
                 await self._in_thread(self._reopen)
                 await self._updates.back()
             except (SinkError, KafkaFailure) as error:  # both again: what comes next must follow on what the sink has
-                log.info("the sink still fails: %s", error)
+                if time.monotonic() - told >= TOLD:
+                    told = time.monotonic()
+                    log.warning("the sink still fails: %s", error)
             else:
                 return
 

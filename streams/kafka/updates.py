@@ -25,12 +25,13 @@ class Batch:
 
 
 class Updates:
-    """A member of the group ``group`` on a topic of updates."""
+    """A member of the group ``group`` on a topic of updates. behind: messages that are not in the sink, by partition, when last looked."""
 
     def __init__(self, kafka: Kafka, topic: str, group: str, *, batch: int = 500) -> None:
         self.kafka, self._topic, self._group, self._batch = kafka, topic, group, batch
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[int, int] = {}
+        self.behind: dict[int, int] = {}
 
     async def open(self, offsets: Mapping[int, int]) -> None:
         """Join the group. offsets: where to begin, where that is known better than the group knows it."""
@@ -64,8 +65,16 @@ class Updates:
         consumer = self._opened()
         mine = {p.partition for p in consumer.assignment()}
         told = {TopicPartition(self._topic, p): offset for p, offset in offsets.items() if p in mine}
+        for place, offset in told.items():
+            self.behind[place.partition] = max(0, (consumer.highwater(place) or 0) - offset)
         if told:
             await consumer.commit(told)
+
+    async def look(self) -> None:
+        """Find how far behind the sink is. A batch does so too, but none comes while the sink is down."""
+        consumer = self._opened()
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        self.behind = {p.partition: max(0, end - self._done[p.partition]) for p, end in ends.items() if p.partition in self._done}
 
     async def back(self) -> None:
         """Go back to what is in the sink."""
@@ -80,14 +89,15 @@ class Updates:
         if offset is None:
             offset = await consumer.committed(place)
         if offset is None:
-            await consumer.seek_to_beginning(place)
-        else:
-            consumer.seek(place, offset)
+            offset = (await consumer.beginning_offsets([place]))[place]
+        self._done[place.partition] = offset
+        consumer.seek(place, offset)
 
     def forget(self, partitions: set[int]) -> None:
         """What this member knows of partitions that it lets go: another goes on with them."""
         for partition in partitions:
             self._done.pop(partition, None)
+            self.behind.pop(partition, None)
 
     def _opened(self) -> AIOKafkaConsumer:
         if self._consumer is None:

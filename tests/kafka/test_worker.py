@@ -143,8 +143,10 @@ def test_a_sink_that_is_down_is_waited_for_and_then_gets_everything_in_order(kaf
         updates = Updates(Kafka(kafka), Names(unique, "one").of("updates"), f"{unique}.sink")
         delivery = Delivery(updates, sink, state=tmp_path / "position.json", retry=0.05)
         task = asyncio.create_task(delivery.run())
+        await until(lambda: any(name == "sink_behind" and value for name, _, _, value in delivery.figures()), task)
         await until(lambda: delivery.stats.updates == worker.stats.updates, task)
         assert delivery.stats.failures == 3
+        assert [value for name, _, _, value in delivery.figures() if name == "sink_behind"] == [0]
         await stopped(delivery, task)
         await stopped(worker, working)
         starts = [int(u.outputs["level.level" if "level.level" in u.outputs else next(iter(u.outputs))].start[0]) for u in sink.updates]
