@@ -27,9 +27,10 @@ lint: $(DONE)/dev  ## style, types, import contracts
 bench: $(DONE)/bench  ## the engine against its peers, speed ratios printed
 	$(BIN)/python -m bench
 
-soak: $(DONE)/dev  ## the long tests: kill -9 at 50 moments, memory over an hour of simulated time
+soak: $(DONE)/bench services  ## the long tests: kill -9 at 50 moments, memory over an hour of simulated time, the ladder's top rung for an hour
 	$(BIN)/python -m pytest -m soak $(TEST)
 	$(BIN)/python -m bench.memory --hours 1
+	set -a; . ./.services.env; $(BIN)/python -m bench.ladder --rungs 4 --seconds 3600
 
 services:  ## Kafka, Mosquitto and InfluxDB on free loopback ports, found or fetched; .services.env says where
 	@$(PYTHON) -m compose.services start

@@ -1,6 +1,6 @@
 """Credentials of the servers in ``docker-compose.yml``, made once: passwords and tokens at random, certificates by an authority of its own.
 
-``python -m compose.credentials FOLDER`` fills FOLDER/authority, /mosquitto, /kafka, /influx, /grafana, /engine and /fleet. Each is a
+``python -m compose.credentials FOLDER`` fills FOLDER/authority, /mosquitto, /kafka, /influx, /grafana, /engine, /fleet and /plant. Each is a
 volume; a container mounts only its own, at /credentials, with files that only its user can read. What is there already stays.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from compose.services import certificates, kafka, mosquitto
 
 HOME = "/credentials"  # where a container sees its own
-USERS = {"authority": 0, "mosquitto": 1883, "kafka": 1000, "influx": 1000, "grafana": 472, "engine": 10001, "fleet": 10001}
+USERS = {"authority": 0, "mosquitto": 1883, "kafka": 1000, "influx": 1000, "grafana": 472, "engine": 10001, "fleet": 10001, "plant": 10001}
 DAYS = 825
 ACCESS = """\
 user engine
@@ -61,6 +61,7 @@ def make(root: Path, mqtt_at: Site = MOSQUITTO, kafka_at: Site = KAFKA) -> bool:
     engine = {"ca.pem": ca, "mqtt_password": words["engine"], "kafka_password": words["kafka"], "influx_token": words["token"]}
     _put(root, "engine", engine)
     _put(root, "fleet", {"ca.pem": ca, "mqtt_password": words["fleet"]})
+    _put(root, "plant", {"ca.pem": ca, "kafka_password": words["kafka"]})
     done.touch()
     return True
 

@@ -7,23 +7,37 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from grafana_foundation_sdk.builders import alerting, expr
+from grafana_foundation_sdk.cog import builder, variants
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import alerting as kinds
 from grafana_foundation_sdk.models import common
 
 from twin_engine.dashboards.flux import HEALTH, points, text
-from twin_engine.dashboards.panels import DATASOURCE, Built
+from twin_engine.dashboards.panels import DATASOURCE, METRICS, Asked, Built
 from twin_engine.twin import Twin
 
 MINUTES = 5  # that a rule looks back
 NEVER = 1e300  # a limit for a rule that only silence sets off
+SERVICE = [  # key, title, PromQL, limit, for how long, severity, summary
+    ("sink-down", "Sink is down", "twin_engine_sink_down", 0, "1m", "warning",
+     "{{ $$labels.instance }} waits for its sink. Nothing is lost while Kafka keeps the updates: see `retention`."),
+    ("worker-down", "Worker or delivery is away", "1 - up", 0, "1m", "critical", "{{ $$labels.instance }} does not answer Prometheus."),
+    ("dead-letters", "Messages are refused", f"sum by (twin, reason) (increase(twin_engine_rejects_total[{MINUTES}m]))", 0, "0s", "warning",
+     "Messages of {{ $$labels.twin }} cannot be read ({{ $$labels.reason }}): `twin-engine dead` shows them."),
+    ("restarts", "Worker begins again and again", "increase(twin_engine_restarts_total[15m])", 3, "0s", "warning",
+     "{{ $$labels.instance }} has begun again from its snapshots more than three times in 15 minutes."),
+    ("unsaved", "Partition is not saved", "twin_engine_snapshot_age_seconds", 300, "1m", "critical",
+     "Partition {{ $$labels.partition }} of {{ $$labels.twin }} has no snapshot of the last five minutes."),
+    ("partition-lag", "Partition lags behind", "twin_engine_latency_seconds", 60, "2m", "warning",
+     "{{ $$labels.twin }} on {{ $$labels.instance }} is a minute behind what is sent."),
+]  # fmt: skip
 _EXPRESSION = common.DataSourceRef(type_val="__expr__", uid="__expr__")
 
 
 def rule(
     key: str,
     title: str,
-    query: str,
+    query: builder.Builder[variants.Dataquery],
     above: float,
     *,
     summary: str,
@@ -42,17 +56,17 @@ def rule(
     limit.conditions([expr.ExprTypeThresholdConditions().evaluator(evaluator)])
     found = alerting.Rule(title).uid(f"twin-{key}"[:40]).condition("C").for_val(hold).exec_err_state("Error").no_data_state(silent)
     found.labels({"severity": severity}).annotations({"summary": summary})
-    for ref, model in (("A", Built(query, "A")), ("B", last), ("C", limit)):
-        place = DATASOURCE if ref == "A" else _EXPRESSION
+    for ref, model in (("A", query), ("B", last), ("C", limit)):
+        place = _EXPRESSION if ref != "A" else METRICS if isinstance(query, Asked) else DATASOURCE
         found.with_query(alerting.Query(ref).datasource_uid(str(place.uid)).relative_time_range(span).model(model))
     return found
 
 
 def groups(twins: Sequence[Twin]) -> dict[str, Any]:
-    """Return the document: a rule on critical events for each twin, and rules on the engine."""
+    """Return the document: a rule on critical events for each twin, rules on the engine, and on workers and deliveries."""
     summary = "{{ $$labels.stage }} of {{ $$labels.asset }} has seen something that is rarer by far than its alarm rate."
     of_twins = [
-        rule(f"critical-{twin.name}", f"Critical event: {twin.name}", _critical(twin), 0, summary=summary, severity="critical")
+        rule(f"critical-{twin.name}", f"Critical event: {twin.name}", Built(_critical(twin), "A"), 0, summary=summary, severity="critical")
         for twin in twins
     ]
     late = "{{ $$labels.twin }} on {{ $$labels.worker }} is behind by more than 10 s."
@@ -60,11 +74,15 @@ def groups(twins: Sequence[Twin]) -> dict[str, Any]:
     quiet = f"No figures have come for {MINUTES} minutes."
     kept = "Lines are in the sink's file of refused lines: look at the reasons there."
     of_engine = [
-        rule("lag", "Twin lags behind", _figure("lag_s"), 10, summary=late, hold="1m"),
-        rule("silent", "Engine is silent", _figure("updates"), NEVER, summary=quiet, severity="critical", silent="Alerting"),
-        rule("refused", "Database refuses lines", refused, 0, summary=kept),
+        rule("lag", "Twin lags behind", Built(_figure("lag_s"), "A"), 10, summary=late, hold="1m"),
+        rule("silent", "Engine is silent", Built(_figure("updates"), "A"), NEVER, summary=quiet, severity="critical", silent="Alerting"),
+        rule("refused", "Database refuses lines", Built(refused, "A"), 0, summary=kept),
     ]
-    return {"apiVersion": 1, "groups": [_group("twins", of_twins), _group("engine", of_engine)]}
+    of_service = [
+        rule(key, title, Asked(query, "A", ""), above, summary=summary, hold=hold, severity=severity)
+        for key, title, query, above, hold, severity, summary in SERVICE
+    ]
+    return {"apiVersion": 1, "groups": [_group("twins", of_twins), _group("engine", of_engine), _group("service", of_service)]}
 
 
 def _critical(twin: Twin) -> str:

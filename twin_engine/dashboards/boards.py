@@ -158,7 +158,8 @@ def service() -> build.Dashboard:
 
     board = _board("Service", "service", span="now-30m")
     behind, age = "sum by (partition) (twin_engine_lag_records)", "max by (partition) (twin_engine_snapshot_age_seconds)"
-    board.with_panel(metrics("Records behind", (behind, "partition {{partition}}"), about="Of the input, left in each partition."))
+    left = (behind, "partition {{partition}}"), ("sum by (job, instance) (twin_engine_sink_behind)", "{{job}} {{instance}}")
+    board.with_panel(metrics("Behind", *left, about="Records of the input left in each partition; messages that a sink has not taken."))
     latency = ("max(twin_engine_latency_seconds)", "worker"), ("max by (job) (twin_engine_delivery_latency_seconds)", "{{job}}")
     board.with_panel(metrics("Latency", *latency, unit="s", about="From the broker's time to the outputs being sent; to the sink's word."))
     board.with_panel(metrics("Rates", *rate("records", "samples", "updates", "delivered_updates"), unit="1/s"))
