@@ -76,3 +76,4 @@ def explain(twin: Twin) -> None:
     ]
     table(("stage", "kind", "reads", "gives", "lag", "valid after", "bytes an asset"), rows)
     print(f"state: {sum(s.state_bytes for s in stages)} bytes an asset")
+    print(f"shown on screens and kept by sinks, with the events: {', '.join(twin.show) or 'nothing; name outputs: show=(...)'}")
