@@ -1,7 +1,7 @@
 """Credentials of the servers in ``docker-compose.yml``, made once: passwords and tokens at random, certificates by an authority of its own.
 
-``python -m compose.credentials FOLDER`` fills FOLDER/authority, /mosquitto, /kafka, /influx, /grafana, /engine, /fleet and /plant. Each is a
-volume; a container mounts only its own, at /credentials, with files that only its user can read. What is there already stays.
+``python -m compose.credentials FOLDER`` fills FOLDER/authority, /mosquitto, /kafka, /influx, /grafana, /engine, /fleet and /plant. Each is
+a volume; a container mounts only its own, at /credentials, with files that only its user can read. What is there already stays.
 """
 
 from __future__ import annotations
