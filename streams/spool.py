@@ -192,6 +192,11 @@ class Spool:
         if isinstance(self._sink, Watcher):
             self._sink.watch(health)
 
+    def figures(self) -> dict[str, float]:
+        """Return whether the sink is down, and the bytes that are kept for it. May be asked by another thread."""
+        file = self._file
+        return {"sink_down": float(file is not None), "spooled_bytes": float(file.left if file else 0)}
+
     def close(self) -> None:
         """Flush and close both; what the sink does not take stays in the file."""
         if self._file is None:

@@ -27,7 +27,7 @@ from twin_engine.errors import InputError, SinkError
 from twin_engine.keeper import Keeper
 from twin_engine.loader import load
 from twin_engine.logs import set_up
-from twin_engine.metrics import Metrics, Observed
+from twin_engine.metrics import Observed, served
 from twin_engine.records import Command, Reason
 from twin_engine.regroup import regroup
 from twin_engine.snapshot import Snapshot, pack, unpack
@@ -214,12 +214,8 @@ async def _observed(config: Config, job: Observed, stop: Callable[[], None], wor
     """Run a job, observed as the configuration says; SIGTERM and Ctrl-C stop it in order."""
     set_up(config.log.level, config.log.format)
     _until_told(stop)
-    metrics = Metrics(job, config.metrics.host, config.metrics.port) if config.metrics.port else None
-    try:
+    with served(job, config.metrics.host, config.metrics.port):
         await work()
-    finally:
-        if metrics:
-            metrics.close()
 
 
 def _until_told(stop: Callable[[], None]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
@@ -94,3 +95,14 @@ class Metrics:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@contextmanager
+def served(job: Observed, host: str, port: int) -> Generator[None]:
+    """While inside, a job can be looked at (port 0: it cannot)."""
+    server = Metrics(job, host, port) if port else None
+    try:
+        yield
+    finally:
+        if server:
+            server.close()

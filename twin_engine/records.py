@@ -265,7 +265,7 @@ class Watcher(Protocol):
 
 @runtime_checkable
 class Telling(Protocol):
-    """A source with figures of its own: messages, drops by reason."""
+    """A source or sink with figures of its own: messages, drops by reason, what is kept while it is down. Asked by another thread too."""
 
     def figures(self) -> Mapping[str, float]:
         """Return them; names say whose they are."""

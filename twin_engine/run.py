@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.engine import Engine
@@ -22,10 +22,14 @@ from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Rej
 from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
+if TYPE_CHECKING:
+    from twin_engine.metrics import Figure
+
 SNAPSHOT = "snapshot.safetensors"
 HELD_SAMPLES = 1 << 16  # so many samples are taken together while more is at hand
 SNAPSHOT_SHARE = 20  # checkpoints are spaced by at least so many times what the last one took: large fleets do not live for saving
 LONGEST = 60 * NS  # but for no longer than this: one may have taken long because a sink was away
+STUCK = 60.0  # seconds without a turn of the loop after which a run is stuck: a live source tells within a second that nothing came
 
 
 class DeadLetter(Protocol):
@@ -98,6 +102,8 @@ class Run:
         self._on_update = on_update
         self._keepers = [sink for sink in sinks if isinstance(sink, InputKeeper) and sink.keeps_input]
         self._saved = self._clock.now()
+        self._arrival, self._latency = 0, 0.0  # of the newest update that no sink has said it has (0: there is none); seconds, of the last
+        self._turn = 0  # when the loop last had something from the source, if only that nothing came
         for sink in sinks:
             if isinstance(sink, Watcher):
                 sink.watch(self.health)
@@ -124,6 +130,38 @@ class Run:
             figures |= self._source.figures()
         return figures
 
+    @property
+    def ready(self) -> str:
+        """As ``metrics.Observed``."""
+        return "" if self._turn else "the source"
+
+    @property
+    def alive(self) -> str:
+        """As ``metrics.Observed``."""
+        still = (self._clock.now() - self._turn) / NS
+        return f"no turn for {still:.0f} s" if self._turn and still > STUCK else ""
+
+    def figures(self) -> Iterator[Figure]:
+        """As ``metrics.Observed``."""
+        telemetry, twin = self.engine.telemetry, {"twin": self.engine.graph.twin.name}
+        for name, value in (("samples", telemetry.samples), ("hops", telemetry.hops), ("events", telemetry.events)):
+            yield f"{name}_total", f"{name}, kept in snapshots", twin, value
+        for reason, n in dict(telemetry.rejects).items():
+            yield "rejects_total", "messages that went to the dead letter, kept in snapshots", {**twin, "reason": reason}, n
+        for reason, n in dict(telemetry.dropped).items():
+            yield "dropped_samples", "samples dropped or masked, kept in snapshots", {**twin, "reason": reason}, n
+        yield "latency_seconds", "of the newest update, from arrival to the sinks", twin, self._latency
+        yield "assets", "assets of the twin", twin, len(self.engine.assets)
+        if self._path:
+            yield "snapshot_age_seconds", "since the last snapshot", twin, (self._clock.now() - self._saved) / NS
+        if isinstance(self._source, Telling):
+            for name, value in self._source.figures().items():
+                yield name, "of the source", twin, value
+        for number, sink in enumerate(self._sinks):
+            if isinstance(sink, Telling):
+                for name, value in sink.figures().items():
+                    yield name, "of a sink, by its place among them", {**twin, "sink": str(number)}, value
+
     def stop(self) -> None:
         """Ask the loop to end: it flushes and saves a snapshot first."""
         self._stop.set()
@@ -135,7 +173,7 @@ class Run:
         try:
             with on_signals(self.stop):
                 for item in self._source.items(self._position):
-                    now = self._clock.now()
+                    self._turn = now = self._clock.now()
                     if isinstance(item, Idle):
                         self._put()
                         absent = self._silence(now, heard, absent)
@@ -181,6 +219,7 @@ class Run:
             self._give(update)
 
     def _give(self, update: Update) -> None:
+        self._arrival = update.arrival
         for sink in self._sinks:
             sink.write(update)
         if self._on_update:
@@ -204,6 +243,8 @@ class Run:
         sinks = [sink.flush() for sink in self._sinks]
         if self._dead:
             sinks.append(self._dead.flush())
+        if self._arrival:
+            self._latency, self._arrival = (self._clock.now() - self._arrival) / NS, 0
         if self._path:
             write_snapshot(self._path, self.engine.snapshot(self._position, sinks))
             self._saved = self._clock.now()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streams
 from twin_engine.assets import expand
@@ -12,6 +14,9 @@ from twin_engine.errors import InputError
 from twin_engine.loader import load
 from twin_engine.records import Sink
 from twin_engine.run import Run, RunReport
+
+if TYPE_CHECKING:
+    from twin_engine.config import Config
 
 
 def run(
@@ -23,8 +28,10 @@ def run(
     assets: names and ranges (``t-[01-20]``), assets_file: more of them; one is given to a source that has none of its own, several are
     those that are taken. speed: of a recording, ``max``, ``realtime`` or ``10x``. state: folder of snapshots, rejects and what a sink
     that is down has missed, from which a run goes on. duration: seconds on the wall clock. Raises TwinError.
+
+    source_uri: an address, or a TOML file whose broker is the source and whose assets, metrics and logs count too.
     """
-    twin, names = load(name), expand(assets, assets_file)
+    twin, names, config = load(name), expand(assets, assets_file), None
     if source_uri.endswith(".toml"):
         from twin_engine.config import read_config  # noqa: PLC0415 - an extra
 
@@ -37,13 +44,23 @@ def run(
         _check_assets(source_uri, source, names)
     dead = streams.DeadLetter(state / "dead_letter.jsonl") if state else None
     one = Run(twin, paced, sinks, assets=names or source.assets, state_dir=state, dead_letter=dead, duration=duration)
-    gc.freeze()  # what thousands of assets are made of lives as long as the run: each pass of the collector through it would hold up all
-    try:
+    with ExitStack() as around:
+        if config:
+            _observe(one, config, around)
+        gc.freeze()  # what thousands of assets are made of lives as long as the run: a pass of the collector through it holds up all
+        around.callback(gc.unfreeze)
         report = one()
-    finally:
-        gc.unfreeze()
     report.spooled = {uri: sink.left for uri, sink in zip(sink_uris, sinks, strict=True) if isinstance(sink, streams.Spool) and sink.left}
     return report
+
+
+def _observe(one: Run, config: Config, around: ExitStack) -> None:
+    """Log, and let the run be looked at, as the configuration says."""
+    from twin_engine.logs import set_up  # noqa: PLC0415 - an extra
+    from twin_engine.metrics import served  # noqa: PLC0415
+
+    set_up(config.log.level, config.log.format)
+    around.enter_context(served(one, config.metrics.host, config.metrics.port))
 
 
 def _sink(uri: str, number: int, show: tuple[str, ...], state: Path | None) -> Sink:

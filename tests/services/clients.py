@@ -65,6 +65,8 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        if (left := self.client.socket()) is not None:  # of an attempt to connect again, after a refusal
+            left.close()
 
     def _connected(self, _client: Any, _data: Any, _flags: Any, reason: mqtt.ReasonCode, _properties: Any) -> None:
         self.reason = str(reason)

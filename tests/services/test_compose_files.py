@@ -104,11 +104,12 @@ def test_kubernetes_runs_the_same_commands_on_a_valid_configuration(tmp_path: Pa
 
 def test_prometheus_asks_workers_and_deliveries_where_they_answer() -> None:
     asked = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
-    assert {job["job_name"] for job in asked} == {"worker", "sink"}
+    assert {job["job_name"] for job in asked} == {"worker", "sink", "edge"}
     for job in asked:
         (where,) = job["dns_sd_configs"]
         assert where["names"] == [job["job_name"]]
-        assert where["port"] == read_config(COMPOSE / "service.toml").metrics.port
+        file = "edge.toml" if job["job_name"] == "edge" else "service.toml"
+        assert where["port"] == read_config(COMPOSE / file).metrics.port
         assert SERVICES[job["job_name"]]["environment"] == {"TWIN_ENGINE__METRICS__HOST": "0.0.0.0"}  # noqa: S104 - of a container
         assert "ports" not in SERVICES[job["job_name"]]
     source = yaml.safe_load((COMPOSE / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())["datasources"][0]

@@ -147,28 +147,30 @@ class _Containers:
     def __init__(self, place: Place, folder: Path) -> None:
         self._place, self.folder = place, folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = dict(zip(("worker", "sink"), free_ports(2), strict=True))
+        self.ports = dict(zip(("worker", "sink", "edge"), free_ports(3), strict=True))
         (folder / "state").mkdir()  # a volume
-        (folder / "service.toml").write_text(self._here((ROOT / "compose" / "service.toml").read_text(), "engine"))
+        for name in ("service.toml", "edge.toml"):
+            (folder / name).write_text(self._here((ROOT / "compose" / name).read_text(), "engine"))
 
     def _here(self, text: str, owner: str) -> str:
         at = self._place
         for there, here in {
             "/credentials": f"{at.root}/{owner}", "kafka:9092": f"localhost:{at.inside}", "mosquitto:8883": f"localhost:{at.mqtt}",
+            'host = "mosquitto"': f'host = "localhost"\nport = {at.mqtt}',
             "http://influxdb:8086/twins?org=twin-engine": f"{at.influx.url}/{at.influx.bucket}?org={at.influx.org}",
             "/etc/twin-engine": str(self.folder), "/var/lib/twin-engine": str(self.folder / "state"),
         }.items():  # fmt: skip
             text = text.replace(there, here)
         return text
 
-    def begin(self, name: str, *, change: tuple[str, str] = ("", "")) -> subprocess.Popen[bytes]:
+    def begin(self, name: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start one; its twin is the light one."""
         service = COMMANDS[name]
         (credentials,) = [v.partition(":")[0].removeprefix("credentials-") for v in service["volumes"] if "/credentials" in v]
-        command = [self._here(argument, credentials).replace(*change) for argument in service["command"]]
+        command = [self._here(argument, credentials) for argument in service["command"]]
         command = [LIGHT if argument == "host" and "entrypoint" not in service else argument for argument in command]
         program = ["-m", *service["entrypoint"][2:]] if "entrypoint" in service else ["-m", "twin_engine.cli"]
-        said = {"TWIN": LIGHT, "LOG__LEVEL": "debug", "METRICS__PORT": str(self.ports.get(name, 0))}
+        said = {"TWIN": LIGHT, "LOG__LEVEL": "debug", "METRICS__PORT": str(self.ports.get(name, 0)), **variables}
         environment = {**os.environ, **{f"TWIN_ENGINE__{key}": value for key, value in said.items()}}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen([sys.executable, *program, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -201,7 +203,7 @@ def _until(condition: Any, containers: _Containers, seconds: float = 300) -> Non
 
 
 def test_the_commands_bring_both_fleets_to_the_database_and_no_file_tells_a_secret(place: Place, containers: _Containers) -> None:
-    wrong = containers.begin("edge", change=("mqtt_password", "kafka_password"))
+    wrong = containers.begin("edge", MQTT__PASSWORD_FILE=str(place.root / "engine" / "kafka_password"))
     assert wrong.wait(60) == 4
     for name in ("worker", "sink", "edge", "fleet", "edge-fleet"):
         containers.begin(name)

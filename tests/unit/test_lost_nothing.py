@@ -135,6 +135,8 @@ class Log:
         if self.done == self.count:
             self.whole.set()
 
+    async def look(self) -> None: ...
+
     async def back(self) -> None:
         if self.down:
             self.down -= 1

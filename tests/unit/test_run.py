@@ -75,6 +75,20 @@ def test_the_order_is_sinks_then_snapshot_then_acknowledge(tmp_path, monkeypatch
     assert log == ["open", "flush", "snapshot", "acknowledge", "flush", "close"]
 
 
+def test_a_run_tells_how_it_stands_and_when_it_is_stuck(tmp_path) -> None:
+    clock, source = FakeClock(), ScriptedSource(items())
+    run = Run(twin(), source, [ListSink()], assets=["a"], state_dir=tmp_path, clock=clock)
+    assert run.ready == "the source"
+    run()
+    assert (run.ready, run.alive) == ("", "")
+    figures = {(name, labels.get("reason")): value for name, _, labels, value in run.figures()}
+    assert figures["samples_total", None] == 160
+    assert figures["rejects_total", "malformed"] == 4
+    assert figures["assets", None] == 1
+    clock.sleep(61)
+    assert run.alive == "no turn for 61 s"
+
+
 def test_time_up_saves_and_a_later_run_goes_on(tmp_path) -> None:
     sink = ListSink()
     first = Run(twin(), ScriptedSource(items()), [sink], assets=["a"], state_dir=tmp_path, clock=FakeClock(tick=NS), duration=10)()
