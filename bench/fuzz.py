@@ -174,7 +174,7 @@ def same_together(name: str, records: list[Record]) -> bool:
     codec = codec_of(name)
     for record in records:
         for item in codec.decode(record):
-            (rejects if isinstance(item, Reject) else alone).append((record, item) if isinstance(item, Reject) else item)
+            (rejects if isinstance(item, Reject) else alone).append(item)
     found, refused = codec_of(name).decode_all(records)
     readings = [r for item in found for r in (map(item.reading, range(len(item.times))) if isinstance(item, Singles) else [item])]
     return refused == rejects and [told(r) for r in readings] == [told(r) for r in alone]

@@ -54,6 +54,7 @@ class DeadLetter:
                 "schema": SCHEMA,
                 "ts": iso(self._clock.now()),
                 "source": reject.source,
+                "subject": reject.subject,
                 "asset": reject.asset,
                 "reason": reject.reason.value,
                 "detail": reject.detail,

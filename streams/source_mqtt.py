@@ -118,7 +118,7 @@ class MqttSource:
         """Return what an entry says, without the first items; an item that is not the last leads back to this entry."""
         before, entry = codec.memory, placed.entry
         after: dict[str, Any] = {"offset": placed.end, "skip": 0, "memory": before}
-        record = Record(entry.raw, entry.subject, f"{self._broker.place} {entry.subject}", after, entry.arrival, entry.headers)
+        record = Record(entry.raw, entry.subject, self._broker.place, after, entry.arrival, entry.headers)
         found = list(codec.decode(record))
         after["memory"] = codec.memory
         if len(found) > 1:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from twin_engine.engine import Engine
 from twin_engine.errors import InputError, SnapshotError
-from twin_engine.records import COMMAND, SUBJECT, Codec, Command, Reason, Record, Reject, Update
+from twin_engine.records import COMMAND, Codec, Command, Reason, Record, Reject, Update
 from twin_engine.regroup import commanded
 from twin_engine.snapshot import Snapshot, pack
 from twin_engine.twin import Twin
@@ -67,7 +66,7 @@ class Partition:
             if record.headers and COMMAND in record.headers:
                 self._read(run, taken)  # what came before it is under the old order
                 run = []
-                taken.rejects += self._rejected([(record, reject) for reject in self._command(record)])
+                self._refuse(self._command(record), taken)
             else:
                 run.append(record)
         self._read(run, taken)
@@ -79,17 +78,13 @@ class Partition:
     def _read(self, records: Sequence[Record], taken: Taken) -> None:
         readings, rejects = self.codec.decode_all(records)
         taken.samples += sum(reading.values.size for reading in readings)
-        taken.rejects += self._rejected(rejects)
+        self._refuse(rejects, taken)
         taken.updates += self.engine.put_all(readings)
 
-    def _rejected(self, rejects: Sequence[tuple[Record, Reject]]) -> list[Reject]:
-        """Count rejects, and give them what it takes to send them again."""
-        for _, reject in rejects:
+    def _refuse(self, rejects: Sequence[Reject], taken: Taken) -> None:
+        for reject in rejects:
             self.engine.telemetry.rejects[reject.reason] += 1
-        return [
-            replace(reject, asset=reject.asset or ("" if SUBJECT in record.headers else record.subject), headers=record.headers)
-            for record, reject in rejects
-        ]
+        taken.rejects += rejects
 
     def _command(self, record: Record) -> Sequence[Reject]:
         """Do what a command says; one that makes no sense is a reject."""
@@ -100,7 +95,8 @@ class Partition:
             if command.kind == "remove":
                 self.removed.add(command.asset)
         except (msgspec.DecodeError, InputError) as error:
-            return [Reject(Reason.MALFORMED, f"command: {error}", record.source, record.raw, record.position, record.subject)]
+            told = f"command: {error}"
+            return [Reject(Reason.MALFORMED, told, record.source, record.raw, record.position, "", record.headers, record.subject)]
         return []
 
     def pack(self) -> bytes:

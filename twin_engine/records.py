@@ -89,7 +89,7 @@ class Singles(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):  # as of records, there may be many
-    """A bad input as a value: goes to the dead letter with its bytes."""
+    """A bad input as a value: goes to the dead letter with its bytes. subject, headers: of the record that it came in, if it did."""
 
     reason: Reason
     detail: str
@@ -97,7 +97,8 @@ class Reject(msgspec.Struct, frozen=True, gc=False):  # as of records, there may
     raw: bytes
     position: Position = None
     asset: str = ""
-    headers: Mapping[str, bytes] = {}  # of the record
+    headers: Mapping[str, bytes] = {}
+    subject: str = ""
 
 
 class Idle(msgspec.Struct, frozen=True, gc=False):
@@ -135,7 +136,7 @@ class Codec(Protocol):
         """Return a reading as messages, each with its subject."""
         ...
 
-    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
+    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[Reject]]:
         """Return what ``decode`` says of records: what can be read in order, and each reject with its record."""
         ...
 

@@ -324,8 +324,9 @@ class Worker:
             await self._outputs.update(number, update)
             self.stats.updates += 1
             self.stats.events += len(update.events)
+        if taken.rejects:
+            await self._outputs.reject(number, taken.rejects)
         for reject in taken.rejects:
-            await self._outputs.reject(number, reject)
             self.stats.rejects[reject.reason] = self.stats.rejects.get(reject.reason, 0) + 1
 
     async def tick(self) -> None:

@@ -87,16 +87,16 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - see the class
             return [refusal(record, Reason.MALFORMED, f"unexpected {type(error).__name__}: {error}")]
 
-    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
-        """Return what records say: what can be read in order, and each reject with its record."""
+    def decode_all(self, records: Sequence[Record]) -> tuple[list[Reading | Singles], list[Reject]]:
+        """Return what records say: what can be read, and rejects, each in order."""
         if self._read_all is not None:
             return self._read_all(records, self._guarded)
         found: list[Reading | Singles] = []
-        rejects: list[tuple[Record, Reject]] = []
+        rejects: list[Reject] = []
         for record in records:
             for item in self.decode(record):
                 if isinstance(item, Reject):
-                    rejects.append((record, item))
+                    rejects.append(item)
                 else:
                     found.append(item)
         return found, rejects
@@ -136,9 +136,9 @@ def _unpacked(raw: bytes) -> bytes:
 
 
 def refusal(record: Record, reason: Reason, detail: str, raw: bytes | None = None) -> Reject:
-    """Return a Reject of a record's bytes (or a part of them). Its source is the record's and, after a space, the subject."""
-    source = f"{record.source} {record.subject}".strip()
-    return Reject(reason, detail[:_LONGEST_DETAIL], source, record.raw if raw is None else raw, record.position)
+    """Return a Reject of a record's bytes (or a part of them)."""
+    told = detail[:_LONGEST_DETAIL]
+    return Reject(reason, told, record.source, record.raw if raw is None else raw, record.position, "", record.headers, record.subject)
 
 
 def single(asset: str, channels: tuple[str, ...], ns: int, value: float, unit: str, record: Record) -> tuple[Reading]:

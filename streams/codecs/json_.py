@@ -71,11 +71,11 @@ class _Plain:
         if alike:  # each apart would cut the rest in two
             for before, reading in reversed(alike):
                 self.assets.insert(before, reading.asset)
-            places = [before for before, _ in alike]
-            channels = np.insert(channels, places, [self.place(reading.channels[0]) for _, reading in alike])
-            ns = np.insert(ns, places, [reading.times[0] for _, reading in alike])
-            values = np.insert(values, places, [reading.values[0, 0] for _, reading in alike])
-            arrivals = np.insert(arrivals, places, [reading.arrival for _, reading in alike])
+            order = np.insert(np.arange(len(ns)), [before for before, _ in alike], np.arange(len(alike)) + len(ns))
+            channels = np.append(channels, [self.place(reading.channels[0]) for _, reading in alike])[order]
+            ns = np.append(ns, [reading.times[0] for _, reading in alike])[order]
+            values = np.append(values, [reading.values[0, 0] for _, reading in alike])[order]
+            arrivals = np.append(arrivals, [reading.arrival for _, reading in alike])[order]
         found: list[Reading | Singles] = []
         done, names = 0, list(self.names)
 
@@ -130,7 +130,9 @@ class Json:
                 return self._series(raw, record, asset, channels) or self._any(raw, record, asset, channels[0])
             else:
                 value = _number(raw)
-        except _BAD:
+        except _BAD as error:
+            if type(error) is msgspec.DecodeError:
+                return [refusal(record, *_fault(raw, str(error)))]
             return self._read_any(raw, record)
         except ValueError as error:
             return [refusal(record, Reason.MALFORMED, str(error))]
@@ -145,27 +147,30 @@ class Json:
 
     def read_all(
         self, records: Sequence[Record], guarded: Callable[[Record, Read], Sequence[Reading | Reject]]
-    ) -> tuple[list[Reading | Singles], list[tuple[Record, Reject]]]:
+    ) -> tuple[list[Reading | Singles], list[Reject]]:
         """Return what records say; plain messages, a value and a time as a number, are read together."""
-        plain, odd = _Plain(), list[tuple[int, Record, Read]]()
+        plain, odd = _Plain(), list[tuple[int, Record, Read, str]]()
         place, lone, several, (first, last) = self._topics.known.get, self._decode_lone, self._decode, self._times.plain
         for record in records:
-            read, raw, (asset, channels) = self.read, record.raw, place(record.subject) or self._place(record.subject)
+            read, fault, raw, (asset, channels) = self.read, "", record.raw, place(record.subject) or self._place(record.subject)
             if asset and raw[:1] == b"{" and len(raw) <= LIMIT and raw.isascii():
                 try:
                     sample: Any = several(raw) if channels else lone(raw)
-                except _BAD:
-                    read = self._read_any
+                except _BAD as error:
+                    read, fault = self._read_any, str(error) if type(error) is msgspec.DecodeError else ""
                 else:
                     if type(sample.ts) in _TIMES and first < sample.ts < last and not (channels and sample.unit):
                         plain.add(asset, channels, sample, record.arrival)
                         continue
-            odd.append((len(plain.assets), record, read))
-        others, rejects = list[tuple[int, Reading]](), list[tuple[Record, Reject]]()
-        for before, record, read in odd:  # one after the other: what is seldom done takes several times as long alone
+            odd.append((len(plain.assets), record, read, fault))
+        others, rejects = list[tuple[int, Reading]](), list[Reject]()
+        for before, record, read, fault in odd:  # one after the other: what is seldom done takes several times as long alone
+            if fault:  # no JSON at all
+                rejects.append(refusal(record, *_fault(record.raw, fault)))
+                continue
             for item in guarded(record, read):
                 if isinstance(item, Reject):
-                    rejects.append((record, item))
+                    rejects.append(item)
                 else:
                     others.append((before, item))
         return plain.among(others, self._times, self._value), rejects
@@ -297,8 +302,13 @@ def _loads(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise RefusedError(Reason.NOT_UTF8, str(error)) from None
     except msgspec.DecodeError as error:
-        endless = "out of range" in str(error) or b"NaN" in raw or b"Infinity" in raw  # which JSON does not have
-        raise RefusedError(Reason.NOT_FINITE if endless else Reason.MALFORMED, str(error)) from None
+        raise RefusedError(*_fault(raw, str(error))) from None
+
+
+def _fault(raw: bytes, told: str) -> tuple[Reason, str]:
+    """Return reason and detail for what is no JSON. told: what the decoder said."""
+    endless = "out of range" in told or b"NaN" in raw or b"Infinity" in raw  # which JSON does not have
+    return Reason.NOT_FINITE if endless else Reason.MALFORMED, told
 
 
 def _row(value: Any, samples: int | None) -> Float:

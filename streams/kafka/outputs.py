@@ -85,11 +85,11 @@ class Outputs(Sender):
         for event in update.events:
             await self.send(self._names.of("events"), event_line(event), key=event.id.encode())
 
-    async def reject(self, partition: int, reject: Reject) -> None:
-        """Take a reject for the dead letter, to be sent together with others."""
+    async def reject(self, partition: int, rejects: Sequence[Reject]) -> None:
+        """Take rejects for the dead letter, to be sent together with others."""
         if self._rejects is None:
             raise RuntimeError("not open")
-        await self._rejects.put(partition, reject)
+        await self._rejects.put(partition, rejects)
 
     def check(self) -> None:
         """Raise what a message, or a batch of dead letters, has failed of (KafkaFailure)."""

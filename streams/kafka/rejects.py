@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -29,17 +30,19 @@ class Rejects(Handed):
         self._order = asyncio.Lock()  # what one sends is on its way before another is told that all is
         self._turns = asyncio.create_task(self._run())
 
-    async def put(self, partition: int, reject: Reject) -> None:
-        """Take a reject: its bytes, and what is said of them as headers. Raises KafkaFailure where batches can no longer be sent."""
-        headers = [
-            ("reason", _json(reject.reason)), ("detail", _json(reject.detail)), ("source", _json(reject.source)),
-            ("position", _json(reject.position)), ("size", b"%d" % len(reject.raw)),
-        ]  # fmt: skip
-        if reject.headers:
-            headers += [(name, value) for name, value in reject.headers.items() if name in KEPT]
-        key, value = reject.asset.encode(), reject.raw[:MOST]
-        while self._batch(partition).append(timestamp=None, key=key, value=value, headers=headers) is None:  # the first has always room
-            await self._send(partition)
+    async def put(self, partition: int, rejects: Iterable[Reject]) -> None:
+        """Take rejects: their bytes, and what is said of them as headers. Raises KafkaFailure where batches can no longer be sent."""
+        for reject in rejects:
+            headers = [
+                ("reason", _json(reject.reason)), ("detail", _json(reject.detail)), ("source", _json(reject.source)),
+                ("position", _json(reject.position)), ("size", b"%d" % len(reject.raw)),
+            ]  # fmt: skip
+            if reject.headers:
+                headers += [(name, value) for name, value in reject.headers.items() if name in KEPT]
+            asset = reject.asset or ("" if SUBJECT in reject.headers else reject.subject)
+            key, value = asset.encode(), reject.raw[:MOST]
+            while self._batch(partition).append(timestamp=None, key=key, value=value, headers=headers) is None:  # a new one has room
+                await self._send(partition)
 
     def _batch(self, partition: int) -> Any:
         batch = self._batches.get(partition)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from streams.kafka.client import LEAVING, Kafka, newest, within
+from streams.kafka.client import LEAVING, Kafka, KafkaFailure, newest, within
+from streams.kafka.watch import PATIENCE, Watch
 from streams.update_codec import decode_update
 from twin_engine.records import Update
 
@@ -25,11 +27,16 @@ class Batch:
 
 
 class Updates:
-    """A member of the group ``group`` on a topic of updates. behind: messages that are not in the sink, by partition, when last looked."""
+    """A member of the group ``group`` on a topic of updates. behind: messages that are not in the sink, by partition, when last looked.
 
-    def __init__(self, kafka: Kafka, topic: str, group: str, *, batch: int = 500) -> None:
-        self.kafka, self._topic, self._group, self._batch = kafka, topic, group, batch
+    patience: seconds without a record, though some came, after which the client is made anew (see ``Watch``).
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, group: str, *, batch: int = 500, patience: float = PATIENCE) -> None:
+        self.kafka, self._topic, self._group, self._batch, self._patience = kafka, topic, group, batch, patience
         self._consumer: AIOKafkaConsumer | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._asks = False  # for what has come
         self._done: dict[int, int] = {}
         self.behind: dict[int, int] = {}
 
@@ -46,11 +53,29 @@ class Updates:
         except BaseException:
             await self.close()
             raise
+        self._watching = asyncio.create_task(Watch(self.kafka, self._topic, self._at, patience=self._patience).run())
+
+    def _at(self) -> dict[int, int]:
+        """Return where this member is; nothing while a sink has it wait."""
+        return dict(self._done) if self._asks else {}
 
     async def batch(self) -> Batch:
-        """Return what has come within a fiftieth of a second."""
-        found = Batch()
-        for place, messages in (await newest(self._opened(), _POLL, self._batch)).items():
+        """Return what has come within a fiftieth of a second; raises KafkaFailure, after which it may be asked again."""
+        if self._consumer is None:
+            try:
+                await self.open(self._done)
+            except OSError as error:
+                raise KafkaFailure(str(error)) from error
+        elif self._watching is not None and self._watching.done():
+            failure = self._watching.exception()
+            await self.close()
+            raise failure or KafkaFailure("the watch has ended")
+        found, self._asks = Batch(), True
+        try:
+            come = await newest(self._opened(), _POLL, self._batch)
+        finally:
+            self._asks = False
+        for place, messages in come.items():
             for message in messages:
                 try:
                     found.updates.append(decode_update(message.value or b""))
@@ -106,6 +131,10 @@ class Updates:
 
     async def close(self) -> None:
         """Leave the group."""
+        if self._watching is not None:
+            watching, self._watching = self._watching, None
+            watching.cancel()
+            await asyncio.wait([watching])
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             await within(LEAVING, consumer.stop(), "leaving the updates")

@@ -64,14 +64,19 @@ def test_history_from_the_topic_gives_what_the_worker_gave(
             messages = [(name.encode(), json.dumps({"ts": T0 + k / 2, "value": float(x[k])}).encode()) for k in range(lo, hi)]
             await send(kafka, f"{unique}.in", [*messages, (name.encode(), b"{")], partition_of(name, 2))
 
+    def flushed(keeper: Keeper, samples: int) -> None:
+        if keeper.counts["samples"] >= samples:
+            keeper._sink.flush()
+            keeper.stop()
+
     async def keep(samples: int, *, cut_off: bool = False) -> None:
         keeper = made(tmp_path, kafka, unique)
         if cut_off:  # segments are written, and then it is killed
-            monkeypatch.setattr(keeper, "_save", lambda _: keeper._sink.flush())
+            monkeypatch.setattr(keeper, "_save", lambda _: flushed(keeper, samples))
         task = asyncio.create_task(asyncio.to_thread(keeper.run))
         await until(lambda: keeper.counts["samples"] >= samples, task)
-        await asyncio.sleep(0.5 * cut_off)
-        keeper.stop()
+        if not cut_off:
+            keeper.stop()
         await asyncio.wait_for(task, 60)
         figures = {name: value for name, _, _, value in keeper.figures()}
         assert figures["kept_samples_total"] == samples

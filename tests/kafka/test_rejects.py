@@ -75,11 +75,11 @@ def test_a_batch_goes_when_it_is_full_and_all_when_they_are_asked_for() -> None:
         producer = Producer()
         one = rejects.Rejects(producer, "dead")
         for i in range(7):
-            await one.put(i % 2, reject(i))
+            await one.put(i % 2, [reject(i)])
         assert sent(producer) == [(0, [b"0", b"2", b"4"])]
         await one.flush()
         assert sent(producer) == [(0, [b"0", b"2", b"4"]), (1, [b"1", b"3", b"5"]), (0, [b"6"])]
-        await one.put(0, reject(7))
+        await one.put(0, [reject(7)])
         await one.close()
         assert sent(producer)[3:] == [(0, [b"7"])]
 
@@ -91,7 +91,7 @@ def test_a_batch_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None
         producer = Producer()
         monkeypatch.setattr(rejects, "LINGER", 0.001)
         one = rejects.Rejects(producer, "dead")
-        await one.put(0, reject(0))
+        await one.put(0, [reject(0)])
         await asyncio.wait_for(producer.came.wait(), 10)
         assert sent(producer) == [(0, [b"0"])]
         await one.close()
@@ -103,7 +103,7 @@ def test_all_is_handed_over_only_when_what_another_sends_is_too() -> None:
     async def work() -> None:
         producer = Producer()
         one = rejects.Rejects(producer, "dead")
-        await one.put(0, reject(0))
+        await one.put(0, [reject(0)])
         producer.free.clear()
         first, second = asyncio.create_task(one.flush()), asyncio.create_task(one.flush())
         await asyncio.wait([first, second], timeout=0.01)
@@ -122,7 +122,7 @@ def test_a_batch_that_fails_is_told_for_good(when: str) -> None:
     async def work() -> None:
         producer = Producer()
         one = rejects.Rejects(producer, "dead")
-        await one.put(0, reject(0))
+        await one.put(0, [reject(0)])
         if when == "handed over":
             producer.refuses = KafkaFailure("no room")
             with pytest.raises(KafkaFailure):
@@ -149,7 +149,7 @@ def test_dead_letters_are_whole_and_in_order(kafka: str, unique: str) -> None:
         await outputs.open()
         for i in range(300):
             raw = b"x" * 900_000 if i == 150 else b"\xff%d" % i
-            await outputs.reject(i % 2, Reject(Reason.NOT_UTF8, f"\N{DEGREE SIGN} {i}", "in", raw, i, "a", {SUBJECT: b"t", "other": b""}))
+            await outputs.reject(i % 2, [Reject(Reason.NOT_UTF8, f"\N{DEGREE SIGN} {i}", "in", raw, i, "a", {SUBJECT: b"t", "other": b""})])
         await outputs.flush()
         found = [letter async for letter in dead_letters(cluster, names.of("dead"), unique)]
         await outputs.close()

@@ -155,6 +155,36 @@ def test_a_sink_that_is_down_is_waited_for_and_then_gets_everything_in_order(kaf
     asyncio.run(main())
 
 
+def test_a_delivery_whose_client_falls_silent_reads_on_with_another(kafka: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(**_: object) -> dict[Any, Any]:
+        await asyncio.sleep(0.01)
+        return {}
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+        worker = worker_of(kafka, unique)
+        working = asyncio.create_task(worker.run())
+        await send(kafka, f"{unique}.in", samples(0, 100))
+        await until(lambda: worker.stats.records == 100, working)
+        updates, sink = Updates(Kafka(kafka), Names(unique, "one").of("updates"), f"{unique}.sink", patience=0.6), ListSink()
+        delivery = Delivery(updates, sink, retry=0.05)
+        task = asyncio.create_task(delivery.run())
+        await until(lambda: 0 < delivery.stats.updates == worker.stats.updates, task)
+        first, sent = updates._opened(), 100
+        monkeypatch.setattr(first, "getmany", silent)
+        async with asyncio.timeout(60):
+            while updates._consumer is first:
+                await send(kafka, f"{unique}.in", samples(sent, sent + 1))
+                sent += 1
+        await until(lambda: worker.stats.records == sent and delivery.stats.updates == worker.stats.updates, task)
+        await stopped(delivery, task)
+        await stopped(worker, working)
+        ends = [update.until for update in sink.updates]
+        assert ends == sorted(ends)
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_was_taken_over_cannot_save(kafka: str, unique: str) -> None:
     async def main() -> None:
         await ensure(Kafka(kafka), {"s" + unique: {"cleanup.policy": "compact"}, "i" + unique: {}}, 1)

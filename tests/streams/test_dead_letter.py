@@ -24,6 +24,7 @@ def test_keeps_the_bytes_and_where_they_came_from(tmp_path: Path) -> None:
     assert fields == {
         "schema": 1,
         "source": "csv:a.csv",
+        "subject": "",
         "asset": "a",
         "reason": "not_utf8",
         "detail": "invalid start byte",

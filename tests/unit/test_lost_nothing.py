@@ -106,7 +106,7 @@ def test_dead_letters_that_were_cut_off_are_a_failure_that_begins_again() -> Non
 
     async def main() -> None:
         rejects = Rejects(Hanging(), "dead")
-        await rejects.put(0, Reject(Reason.MALFORMED, "", "", b"{"))
+        await rejects.put(0, [Reject(Reason.MALFORMED, "", "", b"{")])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(rejects.flush(), 0.01)
         assert isinstance(rejects.failure, KafkaFailure)

@@ -54,7 +54,7 @@ def decoded(codec: Codec, raw: bytes, subject: str = "", arrival: int = NOW) -> 
         if isinstance(item, Reading):
             assert item.arrival == arrival
         else:
-            assert item.source == f"mqtt://h {subject}".strip()
+            assert (item.source, item.subject) == ("mqtt://h", subject)
             assert item.detail
     return items
 

@@ -133,7 +133,7 @@ def test_many_at_once_say_what_each_says(codec: Codec, subject: str, seed: int) 
     records = [Record(RAWS[i], subject, "src", n, NOW + n) for n, i in enumerate(rng.integers(0, len(RAWS) if seed else 2, 200))]
     items, rejects = codec.decode_all(records)
     flat = [r for item in items for r in ([item] if isinstance(item, Reading) else [item.reading(i) for i in range(len(item.times))])]
-    each = [(record, item) for record in records for item in codec.decode(record)]
-    assert [samples([r]) for r in flat] == [samples([item]) for _, item in each if isinstance(item, Reading)]
-    assert [r.arrival for r in flat] == [item.arrival for _, item in each if isinstance(item, Reading)]
-    assert rejects == [(record, item) for record, item in each if isinstance(item, Reject)]
+    each = [item for record in records for item in codec.decode(record)]
+    assert [samples([r]) for r in flat] == [samples([item]) for item in each if isinstance(item, Reading)]
+    assert [r.arrival for r in flat] == [item.arrival for item in each if isinstance(item, Reading)]
+    assert rejects == [item for item in each if isinstance(item, Reject)]
