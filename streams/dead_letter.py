@@ -1,8 +1,12 @@
-"""The dead letter: rejects as JSON lines with their bytes, source, position and reason, up to a size beyond which they are only counted."""
+"""The dead letter: rejects as JSON lines with their bytes, source, position and reason, up to a size beyond which they are only counted.
+
+What wrote them may be gone, or not: whoever takes some out (``streams.letters``) locks the file that writers share.
+"""
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -37,7 +41,7 @@ class DeadLetter:
         self.unwritten = dict(place["unwritten"])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+            self._file = _shared(self.path)
         except OSError as error:
             raise SinkError(
                 str(self.path), expected="a file that can be written", found=str(error), mend="Choose another directory."
@@ -84,3 +88,13 @@ class DeadLetter:
             self.flush()
             self._file.close()
             self._file = None
+
+
+def _shared(path: Path) -> BinaryIO:
+    """Open a file to write to, once nobody takes letters out of it."""
+    while True:
+        file = path.open("r+b" if path.exists() else "w+b")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # it was replaced meanwhile

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.dead_letter import DeadLetter
-from streams.influx_http import Database
+from streams.influx_http import Database, RefusedError
 from streams.influx_points import Points, health_line
 from streams.influx_sender import Sender
 from streams.uri import Uri
@@ -114,6 +114,14 @@ class InfluxSink:
         figures["lines"] = float(self._running().sent)
         return {**figures, **(self._health() if self._health else {})}
 
+    def again(self, raw: bytes) -> str:
+        """Write a line that was refused before; return why the server will not take it, empty where it has. Raises SinkError."""
+        try:
+            self._database.post(raw + b"\n")
+        except RefusedError as error:
+            return error.reason
+        return ""
+
     def _refuse(self, line: bytes, reason: str) -> None:
         """Keep a line that the server will not take."""
         if not self._dead_open:
@@ -138,6 +146,7 @@ class InfluxSink:
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.close()
+        self._database.close()
         if self._dead_open:
             self._dead_open = False
             self._dead.close()

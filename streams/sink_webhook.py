@@ -8,6 +8,8 @@ import ssl
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import msgspec
+
 from streams.dead_letter import DeadLetter
 from streams.uri import Uri
 from twin_engine.clock import Clock, WallClock
@@ -89,15 +91,23 @@ class WebhookSink:
     def flush(self) -> Position:
         """Post what is waiting, in order; raises SinkError where the service does not take it after some attempts."""
         while self._waiting:
-            self._post(self._waiting[0])
+            event = self._waiting[0]
+            body = event_line(event).rstrip(b"\n")
+            if why := self._post(body, event.id, event.revision):
+                self._refuse(body, why)
             del self._waiting[0]
         if self._dead_open:
             self._dead_end = self._dead.flush()
         return self._dead_end
 
-    def _post(self, event: Event) -> None:
-        body = event_line(event).rstrip(b"\n")
-        headers = {"Content-Type": "application/json", "Idempotency-Key": f"{quote(event.id, safe='')}:{event.revision}"}
+    def again(self, raw: bytes) -> str:
+        """Post an event that was refused before; return why the service will not take it, empty where it has. Raises SinkError."""
+        event = msgspec.json.decode(raw)
+        return self._post(raw, event["id"], event["revision"])
+
+    def _post(self, body: bytes, name: str, revision: int) -> str:
+        """Return why the service will never take an event, empty where it has; raises SinkError where it may yet."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"{quote(name, safe='')}:{revision}"}
         if token := self._token():
             headers["Authorization"] = f"Bearer {token}"
         found = ""
@@ -111,15 +121,14 @@ class WebhookSink:
                 found = str(error) or type(error).__name__
                 continue
             if 200 <= status < 300:
-                return
+                return ""
             found = f"HTTP {status} {reason}".rstrip()
             if 300 <= status < 400:
                 raise SinkError(self._place, expected="the event to be taken", found=f"{found}, a redirect", mend="Name the last address.")
             if status in _MENDABLE:
                 raise SinkError(self._place, expected="the event to be taken", found=found, mend="Mend the address or the token.")
             if status not in _TRY_AGAIN:
-                self._refuse(body, found)
-                return
+                return found
         raise SinkError(self._place, expected="the event to be taken", found=found, mend="Start the service, or mend the address.")
 
     def _request(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:

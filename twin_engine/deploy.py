@@ -195,7 +195,7 @@ def dead(path: Path, *, reason: str = "", send: bool = False, discard: bool = Fa
     names, kafka = Names(config.app, load(config.twin).name), config.kafka.cluster()
     topic, group = names.of("dead"), f"{config.app}.dead"
     if reason and reason not in set(Reason):
-        raise InputError("--reason", expected="a reason", found=reason, mend=nearest(reason, Reason))
+        raise InputError("--reason", expected="a reason", found=reason, mend=nearest(reason, [one.value for one in Reason]))
     if send and discard:
         raise InputError("--send and --discard", expected="one of them", found="both", mend="Send what is mended, then discard the rest.")
 

@@ -12,8 +12,12 @@ import yaml
 
 from compose.credentials import USERS
 from compose.services import influx, kafka, mosquitto
+from streams.mqtt_address import parse_broker
+from streams.registry import SOURCES
+from streams.uri import parse
 from twin_engine.cli import app
 from twin_engine.config import Config, read_config
+from twin_engine.errors import InputError
 from twin_engine.loader import load
 
 COMPOSE = Path(__file__).parents[2] / "compose"
@@ -21,17 +25,22 @@ SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "docker-compose.yml").read_
 RUNNING = {name: service for name, service in SERVICES.items() if name != "credentials"}
 OURS = {name: service for name, service in RUNNING.items() if service["image"] == "twin-engine:local"}
 MANIFESTS: list[dict[str, Any]] = [
-    document for path in sorted((COMPOSE / "kubernetes").glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
+    document for path in sorted((COMPOSE / "kubernetes").rglob("*.yaml")) for document in yaml.safe_load_all(path.read_text())
 ]
 PODS = {m["metadata"]["name"]: m["spec"]["template"]["spec"] for m in MANIFESTS if m["kind"] in {"StatefulSet", "Deployment"}}
 VERSION = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*")
 
 
 def _commands_are_known(arguments: list[str], config: Config) -> None:
-    command, path, *sinks = arguments
+    command, path, *rest = arguments
     assert command in typer.main.get_group(app).commands
     assert path == "/etc/twin-engine/service.toml"
-    assert set(sinks) <= set(config.sinks)
+    options = dict(word.split("=", 1) for word in rest if word.startswith("--"))
+    known = {option for parameter in typer.main.get_group(app).commands[command].params for option in parameter.opts}
+    assert set(options) <= known
+    if "--from" in options:
+        parse_broker(parse(options["--from"].partition("?")[0], SOURCES, {}, InputError))  # its files are not here
+    assert {word for word in rest if not word.startswith("--")} <= set(config.sinks)
 
 
 @pytest.mark.parametrize("name", RUNNING)
@@ -154,4 +163,6 @@ def test_kubernetes_holds_no_secret_and_lists_every_file() -> None:
     (kustomization,) = [m for m in MANIFESTS if m["kind"] == "Kustomization"]
     files = {path.name for path in (COMPOSE / "kubernetes").glob("*.yaml")}
     assert files == {*kustomization["resources"], "kustomization.yaml"}
+    (component,) = [m for m in MANIFESTS if m["kind"] == "Component"]
+    assert {path.name for path in (COMPOSE / "kubernetes" / "bridge").iterdir()} == {*component["resources"], "kustomization.yaml"}
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", image["newTag"]) for image in kustomization["images"])

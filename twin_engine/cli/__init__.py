@@ -176,19 +176,18 @@ def command(
 
 @app.command()
 def dead(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: see docs/reference/configuration.md.")],
+    place: Annotated[
+        Path, typer.Argument(metavar="PLACE", help="A service's TOML file, a run's state folder, or a file of refused lines.")
+    ],
     reason: Annotated[str, typer.Option(metavar="REASON", help="Only those.")] = "",
-    send: Annotated[bool, typer.Option("--send", help="Send them to the input again, once.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send them again, once.")] = False,
+    to: Annotated[str, typer.Option(metavar="URI", help="Where to, for those in a file: mqtt://..., influx:..., webhook:...")] = "",
     discard: Annotated[bool, typer.Option("--discard", help="Throw them away.")] = False,
 ) -> None:
-    """Show what could not be read from Kafka and why; send it again once that is mended, or throw it away."""
-    from twin_engine.cli.report import table
-    from twin_engine.deploy import dead as letters
+    """Show what could not be read, or a sink did not take, and why; send it again once that is mended, or throw it away."""
+    from twin_engine.cli.dead import show
 
-    found = letters(config, reason=reason, send=send, discard=discard)
-    head = ("partition", "offset", "asset", "reason", "detail", "bytes")
-    table(head, [(str(d.partition), str(d.position), d.asset, d.reason, d.detail, repr(d.raw[:60])) for d in found])
-    print(f"{len(found)} {'sent again' if send else 'thrown away' if discard else 'dead letters'}")
+    show(place, reason, send=send, to=to, discard=discard)
 
 
 @app.command()
