@@ -44,13 +44,15 @@ class MqttSource:
     """A source that goes on for ever. Its position: the log's offset, the items given out of the record there, the codec's memory.
 
     counts: ``messages`` logged, ``dropped_log_full`` (QoS 0 only), and ``dropped_by_broker``: what the broker says it has dropped, for any
-    of its clients, since this source is connected.
+    of its clients, since this source is connected. late: acknowledge to the broker only what ``acknowledge`` covers, not what is logged.
     """
 
     live = True
 
     def __init__(self, broker: Broker, pattern: Pattern, codec: str, options: dict[str, str], context: Context) -> None:
         self.counts: Counter[str] = Counter()
+        self.late = False
+        self._logged: deque[tuple[int, Token]] = deque()  # what is to be acknowledged late, and where in the log it ends
         self._broker, self._pattern, self._context = broker, pattern, context
         self._codec_name, self._codec_options = codec, options
         self._clock: Clock = context.clock
@@ -159,12 +161,21 @@ class MqttSource:
             topic = "\ufffd"  # no pattern has it: a reject
         payload = message.payload if len(message.payload) <= LIMIT else message.payload[: LIMIT + 1]  # what is longer is a reject as it is
         entry, token = Entry(self._clock.now(), topic, payload, message.headers), Token(connection, message.number)
-        if not self._held and self._log is not None and self._log.append(entry, token):
-            self.counts["messages"] += 1
-        elif not message.number:
+        if not self._held and self._append(entry, token):
+            return
+        if not message.number:
             self.counts["dropped_log_full"] += 1
         else:
             self._held.append((entry, token))
+
+    def _append(self, entry: Entry, token: Token) -> bool:
+        """Log a message; False where there is no room."""
+        if self._log is None or not self._log.append(entry, token):
+            return False
+        if self.late:
+            self._logged.append((self._log.end, token))  # this thread alone appends
+        self.counts["messages"] += 1
+        return True
 
     def _hear(self, message: Message) -> None:
         """Take the broker's own count, which begins anew when the broker does; one that was there before us is no loss of ours."""
@@ -176,10 +187,8 @@ class MqttSource:
         """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
         while self._held and self._log is not None and self._link is not None:
             entry, token = self._held[0]
-            if token.connection == self._link.connection and self._link.connected:
-                if not self._log.append(entry, token):
-                    return
-                self.counts["messages"] += 1
+            if token.connection == self._link.connection and self._link.connected and not self._append(entry, token):
+                return
             self._held.popleft()
 
     def _room(self) -> bool:
@@ -191,7 +200,7 @@ class MqttSource:
 
     def _safe(self, tokens: list[Any]) -> None:
         """Acknowledge what is on disk, in the log's thread."""
-        if self._link is not None:
+        if self._link is not None and not self.late:
             self._link.acknowledge(tokens)
 
     def figures(self) -> dict[str, float]:
@@ -203,9 +212,15 @@ class MqttSource:
         return figures
 
     def acknowledge(self, position: Position) -> None:
-        """Let go of what a snapshot holds."""
-        if position is not None and self._log is not None:
-            self._log.acknowledge(position["offset"])
+        """Let go of what a snapshot holds, or Kafka."""
+        if position is None or self._log is None or self._link is None:
+            return
+        self._log.acknowledge(position["offset"])
+        tokens: list[Token] = []
+        while self._logged and self._logged[0][0] <= position["offset"]:
+            tokens.append(self._logged.popleft()[1])
+        if tokens:
+            self._link.acknowledge(tokens)
 
     def close(self) -> None:
         """Log and acknowledge what has come, disconnect. The broker keeps the session where there is a folder."""

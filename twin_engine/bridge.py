@@ -29,11 +29,15 @@ class Bridge:
     """Sends each message on as it came: key = asset, the topic and its arrival as headers.
 
     What is sent again after a crash has the same arrival, and is dropped as a duplicate. folder: of the log and of the place up to which
-    everything is in Kafka. count: of partitions, to make the topic with where it is not there (0: it must be).
+    everything is in Kafka. late: the broker is told that a message is safe when Kafka's replicas have it, not when the log has. count: of
+    partitions, to make the topic with where it is not there (0: it must be).
     """
 
-    def __init__(self, source: MqttSource, kafka: Kafka, topic: str, folder: Path, *, count: int = 0, replication: int = 1) -> None:
+    def __init__(
+        self, source: MqttSource, kafka: Kafka, topic: str, folder: Path, *, late: bool = False, count: int = 0, replication: int = 1
+    ) -> None:
         self.sent = 0
+        source.late = late
         self._source, self._kafka, self._topic, self._place = source, kafka, topic, folder / "bridge.json"
         self._count, self._replication = count, replication
         self._offset: int | None = None  # of the log, after what is in Kafka

@@ -87,8 +87,8 @@ def work(path: Path) -> None:
     asyncio.run(main())
 
 
-def bridge(path: Path, address: str | None, folder: Path) -> None:
-    """Send on what an MQTT broker has to the input topic, until told to end. address: None for that of ``[mqtt]``."""
+def bridge(path: Path, address: str | None, folder: Path, *, late: bool = False) -> None:
+    """Send on what an MQTT broker has to the input topic, until told to end. address: None for that of ``[mqtt]``. late: see ``Bridge``."""
     from twin_engine.bridge import Bridge  # noqa: PLC0415 - needs the mqtt extra
 
     config = read_config(path)
@@ -99,7 +99,8 @@ def bridge(path: Path, address: str | None, folder: Path) -> None:
 
     async def main() -> None:
         given = config.input
-        job = Bridge(source, config.kafka.cluster(), given.topic, folder, count=given.partitions, replication=config.worker.replication)
+        kafka, replication = config.kafka.cluster(), config.worker.replication
+        job = Bridge(source, kafka, given.topic, folder, late=late, count=given.partitions, replication=replication)
         await _observed(config, job, job.stop, job.run)
 
     asyncio.run(main())

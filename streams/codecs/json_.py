@@ -60,8 +60,7 @@ class _Plain:
         """Return what they say, and among it readings, each with how many plain ones come before it. channel: where none is named."""
         if not self.channels:
             self.channels = [self.place(channel)] * len(self.assets)
-        channels, arrivals = np.array(self.channels, np.int64), np.array(self.arrivals, np.int64)
-        ns, values = times.many(self.times), np.array(self.values, np.float64)
+        ns = times.many(self.times)
         alike, rest = list[tuple[int, Reading]](), list[tuple[int, Reading]]()
         for before, reading in others:
             if reading.values.size == 1 and not reading.units:
@@ -71,11 +70,11 @@ class _Plain:
         if alike:  # each apart would cut the rest in two
             for before, reading in reversed(alike):
                 self.assets.insert(before, reading.asset)
-            order = np.insert(np.arange(len(ns)), [before for before, _ in alike], np.arange(len(alike)) + len(ns))
-            channels = np.append(channels, [self.place(reading.channels[0]) for _, reading in alike])[order]
-            ns = np.append(ns, [reading.times[0] for _, reading in alike])[order]
-            values = np.append(values, [reading.values[0, 0] for _, reading in alike])[order]
-            arrivals = np.append(arrivals, [reading.arrival for _, reading in alike])[order]
+                self.channels.insert(before, self.place(reading.channels[0]))
+                self.values.insert(before, reading.values[0, 0])
+                self.arrivals.insert(before, reading.arrival)
+            ns = np.insert(ns, [before for before, _ in alike], [reading.times[0] for _, reading in alike])
+        channels, arrivals, values = np.array(self.channels, np.int64), np.array(self.arrivals, np.int64), np.array(self.values, np.float64)
         found: list[Reading | Singles] = []
         done, names = 0, list(self.names)
 

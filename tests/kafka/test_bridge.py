@@ -109,3 +109,33 @@ def test_a_topic_that_is_not_there_is_told(
     uri = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json")
     with pytest.raises(InputError, match="the input topic"):
         asyncio.run(asyncio.wait_for(Bridge(source(uri, tmp_path), Kafka(kafka), unique, tmp_path).run(), 60))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_broker_is_told_what_is_logged_or_what_kafka_has(
+    kafka: str, mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    uri, said = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json"), messages(unique, 21)
+
+    async def bridged(to: str, publishes: list[tuple[str, bytes]], logged: int, sent: int) -> None:
+        heard = source(uri, tmp_path)
+        bridge = Bridge(heard, Kafka(to), unique, tmp_path, late=late, count=1)
+        task = asyncio.create_task(bridge.run())
+        while "mqtt_log_bytes" not in heard.figures() and not task.done():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(publish, mosquitto, publishes)
+        while (heard.counts["messages"] < logged or bridge.sent < sent) and not task.done():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        bridge.stop()
+        await asyncio.wait_for(task, 60)
+        assert (heard.counts["messages"], bridge.sent) == (logged, sent)
+
+    async def main() -> None:
+        again = 20 * late  # what was not acknowledged comes again, and is in the log twice
+        await bridged(f"127.0.0.1:{free_ports(1)[0]}", said[:20], 20, 0)
+        await bridged(kafka, [], again, 20 + again)
+        await bridged(kafka, said[20:], 1, 1)
+        records = await read(kafka, unique, 21 + again)
+        assert {(r.subject, r.raw) for r in records} == set(said)
+
+    asyncio.run(asyncio.wait_for(main(), 120))

@@ -126,11 +126,14 @@ def bridge(
         str | None,
         typer.Option("--from", metavar="URI", help="mqtt://USER@HOST/topic/{asset}/{channel}; else the section mqtt says it."),
     ] = None,
+    late: Annotated[
+        bool, typer.Option("--late", help="Acknowledge what Kafka has, not what is logged: it outlives this disk, but waits at the broker.")
+    ] = False,
 ) -> None:
     """Send on what an MQTT broker has to a twin's input in Kafka."""
     from twin_engine.deploy import bridge as send
 
-    send(config, source, state)
+    send(config, source, state, late=late)
 
 
 @app.command()
