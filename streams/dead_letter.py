@@ -35,7 +35,7 @@ class DeadLetter:
         self._file: BinaryIO | None = None
 
     def open(self, position: Position) -> None:
-        """Cut the file back to the position (None: empty it)."""
+        """Cut the file back to the position (None: empty it), or to the line before it, where letters were taken out of it."""
         self.close()
         place = position or {"offset": 0, "unwritten": {}}
         self.unwritten = dict(place["unwritten"])
@@ -46,7 +46,7 @@ class DeadLetter:
             raise SinkError(
                 str(self.path), expected="a file that can be written", found=str(error), mend="Choose another directory."
             ) from None
-        self._file.truncate(min(place["offset"], self._file.seek(0, os.SEEK_END)))
+        self._file.truncate(_line_end(self._file, min(place["offset"], self._file.seek(0, os.SEEK_END))))
         self._file.seek(0, os.SEEK_END)
 
     def write(self, reject: Reject) -> None:
@@ -88,6 +88,15 @@ class DeadLetter:
             self.flush()
             self._file.close()
             self._file = None
+
+
+def _line_end(file: BinaryIO, offset: int) -> int:
+    """Return where the last line that ends at the offset or before it does."""
+    file.seek(max(0, offset - 1))
+    if file.read(1 if offset else 0) in {b"\n", b""}:
+        return offset
+    file.seek(0)
+    return file.read(offset).rfind(b"\n") + 1
 
 
 def _shared(path: Path) -> BinaryIO:

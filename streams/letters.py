@@ -76,7 +76,7 @@ def _settle(path: Path, reason: str, to: str) -> list[Letter]:
 
 def _read(path: Path) -> Sequence[tuple[bytes, Letter]]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]  # the last may be half written
         return [(line, msgspec.json.decode(line, type=Letter)) for line in lines]
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(str(path), expected="a file of dead letters", found=str(error), mend="Check the path.") from None

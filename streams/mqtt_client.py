@@ -62,7 +62,7 @@ class Link:
     take: called for each message in the network's thread, with the number of the connection. room: whether it can be called again; until
     then what comes waits in the socket, and the broker behind it. ready: whether a connection that was lost can be opened again, whereupon
     the broker sends again what was not acknowledged. tick: called in the network's thread at each turn. published: called with the number
-    of each message of ours that the broker has.
+    of each message of ours that the broker has answered, and why it did not take it (MQTT 5), empty where it has.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Link:
         session: Session,
         *,
         take: Callable[[Message, int], None] | None = None,
-        published: Callable[[int], None] | None = None,
+        published: Callable[[int, str], None] | None = None,
         room: Callable[[], bool] = lambda: True,
         ready: Callable[[], bool] = lambda: True,
         tick: Callable[[], None] = lambda: None,
@@ -92,7 +92,7 @@ class Link:
             end.settimeout(0)
         self.client = self._make()
         if published is not None:
-            self.client.on_publish = lambda _c, _u, mid, _r, _p: published(mid)
+            self.client.on_publish = lambda _c, _u, mid, reason, _p: published(mid, str(reason) if reason.is_failure else "")
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def _make(self) -> paho.Client:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from twin_engine.clock import NS, Clock
 from twin_engine.errors import InputError
-from twin_engine.records import Idle, Item, Position, Reading, Source, Telling
+from twin_engine.records import Idle, Item, Position, Reading, Source, Telling, Waiting
 
 PIECE = 1 / 16  # seconds of event time in a reading of a paced source
 _LOOK = 0.1  # seconds between looks at the clock while waiting
@@ -77,6 +77,11 @@ class Paced:
     def figures(self) -> Mapping[str, float]:
         """Return the source's own figures."""
         return self._source.figures() if isinstance(self._source, Telling) else {}
+
+    @property
+    def waits(self) -> str:
+        """What the source waits for."""
+        return self._source.waits if isinstance(self._source, Waiting) else ""
 
     def close(self) -> None:
         """Close the source."""

@@ -28,12 +28,13 @@ class Publisher:
         self._link: Link | None = None
         self._open: set[int] = set()  # numbers of messages that are not acknowledged
         self._done: set[int] = set()  # those that were before we knew their numbers
+        self._refused = ""  # why the broker did not take one of them
         self._moved = threading.Condition()
 
     def open(self) -> None:
         """Connect, anew if need be; raises SinkError where the broker is down or refuses."""
         self._end()
-        self._open, self._done = set(), set()
+        self._open, self._done, self._refused = set(), set(), ""
         name = self._broker.uri.options.get("client_id") or f"twin-engine-{secrets.token_hex(5)}"
         self._link = Link(self._broker, Session(name), published=self._published)
         self._link.start()
@@ -51,8 +52,9 @@ class Publisher:
             else:
                 self._open.add(info.mid)
 
-    def _published(self, message: int) -> None:
+    def _published(self, message: int, refused: str) -> None:
         with self._moved:
+            self._refused = self._refused or refused
             if message in self._open:
                 self._open.remove(message)
             else:
@@ -60,7 +62,7 @@ class Publisher:
             self._moved.notify_all()
 
     def _wait(self, most: int) -> None:
-        """Wait until no more than ``most`` are unacknowledged; raises SinkError where nothing moves."""
+        """Wait until no more than ``most`` are unacknowledged; raises SinkError where nothing moves, or where one was refused."""
         end = time.monotonic() + _PATIENCE
         with self._moved:
             while (before := len(self._open)) > most:
@@ -70,6 +72,9 @@ class Publisher:
                 elif self._link is None or not self._link.connected or time.monotonic() > end:
                     found = f"{len(self._open)} messages without"
                     raise SinkError(self._broker.place, expected="acknowledgements", found=found, mend="Start the broker again.")
+            if self._refused:
+                mend = "Give the user the right to publish there, or see the broker's limits."
+                raise SinkError(self._broker.place, expected="messages to be taken", found=self._refused, mend=mend)
 
     def flush(self) -> None:
         """Wait until the broker has everything; raises SinkError."""

@@ -63,6 +63,7 @@ class MqttSource:
         self._log: Log | None = None
         self._link: Link | None = None
         self._dropped = 0  # the newest that the broker has told
+        self._acknowledged = 0  # up to where in the log
         self._held: deque[tuple[Entry, Token]] = deque()  # what the log has no room for; the broker sends no more than receive_maximum
 
     def _whole(self, name: str, default: int, least: int, most: int) -> int:
@@ -86,6 +87,7 @@ class MqttSource:
         if self._log is None or self._link is None:
             return
         place: dict[str, Any] = position or {"offset": self._log.begin, "skip": 0, "memory": None}
+        self._acknowledged = place["offset"]
         codec.recall(place["memory"])
         while True:
             if self._log.wait(place["offset"], _IDLE):
@@ -107,10 +109,21 @@ class MqttSource:
         if self._log is None or self._link is None:
             return []
         begin = self._log.begin if offset is None else offset
+        self._acknowledged = max(self._acknowledged, begin)
         if not self._log.wait(begin, wait):
             self._link.check()
             return []
         return [Record(p.entry.raw, p.entry.subject, "mqtt", p.end, p.entry.arrival, p.entry.headers) for p in self._log.read(begin)]
+
+    @property
+    def end(self) -> int:
+        """Where the log ends now."""
+        return self._log.end if self._log is not None else 0
+
+    @property
+    def waits(self) -> str:
+        """What it waits for, empty while the broker is there."""
+        return "" if self._link is not None and self._link.connected else "not connected to the broker of MQTT"
 
     def asset_of(self, subject: str) -> str:
         """Return the asset that a topic names, or the topic where the pattern says nothing of it."""
@@ -184,7 +197,16 @@ class MqttSource:
             self.counts["dropped_by_broker"] += 0 if message.retained else max(0, self._dropped - before)
 
     def _retake(self) -> None:
-        """Log what was held, once there is room. What came in an earlier connection comes again in this one."""
+        """Log what was held, once there is room, and acknowledge late what is to be. In the network's thread.
+
+        What came in an earlier connection comes again in this one.
+        """
+        if self._logged and self._link is not None:
+            tokens: list[Token] = []
+            while self._logged and self._logged[0][0] <= self._acknowledged:
+                tokens.append(self._logged.popleft()[1])
+            if tokens:
+                self._link.acknowledge(tokens)
         while self._held and self._log is not None and self._link is not None:
             entry, token = self._held[0]
             if token.connection == self._link.connection and self._link.connected and not self._append(entry, token):
@@ -207,7 +229,8 @@ class MqttSource:
         """Return counts, and the bytes of the log that no snapshot holds yet."""
         figures = {f"mqtt_{name}": float(n) for name, n in self.counts.items()}
         if self._log is not None and self._link is not None:
-            figures["mqtt_log_bytes"] = float(self._log.end - self._log.begin)
+            figures["mqtt_log_bytes"] = float(self._log.end - max(self._acknowledged, self._log.begin))
+            figures["mqtt_connected"] = float(self._link.connected)
             figures["mqtt_reconnects"] = float(self._link.reconnects)
         return figures
 
@@ -215,12 +238,10 @@ class MqttSource:
         """Let go of what a snapshot holds, or Kafka."""
         if position is None or self._log is None or self._link is None:
             return
+        self._acknowledged = position["offset"]
         self._log.acknowledge(position["offset"])
-        tokens: list[Token] = []
-        while self._logged and self._logged[0][0] <= position["offset"]:
-            tokens.append(self._logged.popleft()[1])
-        if tokens:
-            self._link.acknowledge(tokens)
+        if self.late:
+            self._link.wake()
 
     def close(self) -> None:
         """Log and acknowledge what has come, disconnect. The broker keeps the session where there is a folder."""

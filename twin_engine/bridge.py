@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer  # pyright: ignore[reportMissingTypeStubs]
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError  # pyright: ignore[reportMissingTypeStubs]
 
+from streams.dead_letter import DeadLetter
 from streams.kafka.client import LEAVING, Kafka, KafkaFailure, within
 from streams.kafka.topics import STAMPED, ensure, partitions
+from streams.letters import FILE
 from streams.source_mqtt import MqttSource
 from twin_engine.errors import InputError
 from twin_engine.metrics import Figure
-from twin_engine.records import ARRIVAL, SUBJECT, Record
+from twin_engine.records import ARRIVAL, SUBJECT, Reason, Record, Reject
 from twin_engine.snapshot import write_whole
 
 _WAIT = 0.05  # seconds
 _RETRY = 1.0
 _TOLD = 60.0  # seconds between lines of the log on a cluster that stays away
+_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 log = logging.getLogger("twin_engine.bridge")
+
+
+class _TooLargeError(Exception):
+    """Some messages went to the dead letter; the others are to be sent again."""
 
 
 class Bridge:
@@ -41,6 +49,8 @@ class Bridge:
         self._source, self._kafka, self._topic, self._place = source, kafka, topic, folder / "bridge.json"
         self._count, self._replication = count, replication
         self._offset: int | None = None  # of the log, after what is in Kafka
+        self._suspects, self._refused = set[int](), set[int]()  # offsets of messages that may be, and are, too large for the topic
+        self._dead = DeadLetter(folder / FILE)
         self._stop = asyncio.Event()
         self._waits = "not connected to Kafka"
 
@@ -51,7 +61,7 @@ class Bridge:
     @property
     def ready(self) -> str:
         """As ``metrics.Observed``."""
-        return self._waits
+        return self._waits or self._source.waits
 
     @property
     def alive(self) -> str:
@@ -61,6 +71,7 @@ class Bridge:
     def figures(self) -> Iterator[Figure]:
         """As ``metrics.Observed``."""
         yield "bridged_total", "messages that are in Kafka", {}, self.sent
+        yield "rejects_total", "messages that went to the dead letter", {"reason": Reason.TOO_LARGE}, len(self._refused)
         for name, value in self._source.figures().items():
             yield name, "of the source", {}, value
 
@@ -76,6 +87,8 @@ class Bridge:
             while not self._stop.is_set():
                 try:
                     await self._session()
+                except _TooLargeError:
+                    continue  # with a new client: what the old one had numbered has a gap
                 except (KafkaFailure, OSError) as error:
                     self._waits = "not connected to Kafka"
                     if (now := asyncio.get_running_loop().time()) - told >= _TOLD:
@@ -99,13 +112,14 @@ class Bridge:
             await producer.start()
             await self._checked()
             self._waits = ""
+            end: int | None = None  # of what is to be sent, once told to stop: more may come all the time
             while True:
-                stopping = self._stop.is_set()
-                records = await asyncio.to_thread(self._source.records, self._offset, _WAIT)
-                if records:
+                if end is None and self._stop.is_set():
+                    end = self._source.end
+                if records := await asyncio.to_thread(self._source.records, self._offset, _WAIT):
                     await self._send(producer, records)
                     await asyncio.to_thread(self._keep, records[-1].position)
-                elif stopping:
+                if end is not None and (not records or records[-1].position >= end):
                     return
         finally:
             await within(LEAVING, producer.stop(), "leaving the bridge")
@@ -122,15 +136,43 @@ class Bridge:
             raise InputError(f"topic {self._topic}", expected="the input topic", found="none", mend="Create it, or check its name.")
 
     async def _send(self, producer: Any, records: list[Record]) -> None:
-        waiting = [
-            await producer.send(
-                self._topic, record.raw, key=self._source.asset_of(record.subject).encode(), timestamp_ms=record.arrival // 1_000_000,
-                headers=[(SUBJECT, record.subject.encode()), (ARRIVAL, b"%d" % record.arrival)],
-            )
-            for record in records
-        ]  # fmt: skip
-        await asyncio.gather(*waiting)
+        """Send records; one of a batch that was too large for the topic is sent alone, and if it is still, buried."""
+        records = [record for record in records if record.position not in self._refused]
+        waiting: list[Any] = []
+        for record in records:
+            alone = record.position in self._suspects
+            if alone:
+                self._check(records, await asyncio.gather(*waiting, return_exceptions=True))
+            waiting.append(
+                await producer.send(
+                    self._topic, record.raw, key=self._source.asset_of(record.subject).encode(), timestamp_ms=record.arrival // 1_000_000,
+                    headers=[(SUBJECT, record.subject.encode()), (ARRIVAL, b"%d" % record.arrival)],
+                )
+            )  # fmt: skip
+            if alone and isinstance((await asyncio.gather(waiting[-1], return_exceptions=True))[0], _LARGE):
+                await asyncio.to_thread(self._bury, record)
+                raise _TooLargeError
+        self._check(records, await asyncio.gather(*waiting, return_exceptions=True))
         self.sent += len(records)
+
+    def _check(self, records: list[Record], answers: Sequence[Any]) -> None:
+        """Raise what the cluster answered; where a batch was too large its messages are suspects."""
+        if large := [record.position for record, answer in zip(records, answers, strict=False) if isinstance(answer, _LARGE)]:
+            self._suspects |= set(large)
+            raise _TooLargeError
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    def _bury(self, record: Record) -> None:
+        """Keep what the topic has no room for as a dead letter: it would hold up all that comes after it."""
+        path, told = self._dead.path, f"{len(record.raw)} bytes, more than max.message.bytes of topic {self._topic}"
+        log.warning("a message of %s is kept in %s: %s", record.subject, path, told)
+        asset = self._source.asset_of(record.subject)
+        self._dead.open({"offset": path.stat().st_size if path.exists() else 0, "unwritten": {}})
+        self._dead.write(Reject(Reason.TOO_LARGE, told, record.source, record.raw, record.position, asset, subject=record.subject))
+        self._dead.close()
+        self._refused.add(record.position)
 
     def _keep(self, offset: int) -> None:
         self._offset = offset

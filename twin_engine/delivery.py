@@ -68,7 +68,7 @@ class Delivery:
     @property
     def ready(self) -> str:
         """As ``metrics.Observed``."""
-        return self._waits
+        return self._waits or self._updates.waits
 
     @property
     def alive(self) -> str:
@@ -111,22 +111,28 @@ class Delivery:
             await self._in_thread(self._sink.close)
 
     async def _step(self) -> None:
-        batch = await self._updates.batch()
-        if not batch.updates and not batch.unreadable:
-            return
-        self.stats.unreadable += batch.unreadable
-        try:
-            self._position = await self._in_thread(self._write, batch)
-        except SinkError as error:
-            log.warning("the sink fails, what it misses stays in Kafka: %s", error)
+        async with self._updates.busy:
+            batch = await self._updates.batch()
+            if not batch.updates and not batch.unreadable:
+                return
+            self.stats.unreadable += batch.unreadable
+            try:
+                self._position = await self._in_thread(self._write, batch)
+            except SinkError as error:
+                log.warning("the sink fails, what it misses stays in Kafka: %s", error)
+                failed = True
+            else:
+                failed = False
+                mine = self._updates.mine | set(batch.offsets)
+                self._offsets = {p: offset for p, offset in (self._offsets | batch.offsets).items() if p in mine}
+                self._keep()
+                await self._updates.commit(batch.offsets)
+        if failed:
             self.stats.failures += 1
             self._waits = "the sink is down"
             await self._again()
             self._waits = ""
             return
-        self._offsets |= batch.offsets
-        self._keep()
-        await self._updates.commit(batch.offsets)
         self.stats.updates += len(batch.updates)
         self.stats.events += sum(len(update.events) for update in batch.updates)
         if batch.updates:

@@ -274,6 +274,16 @@ class Telling(Protocol):
 
 
 @runtime_checkable
+class Waiting(Protocol):
+    """A source that may have to wait for its server."""
+
+    @property
+    def waits(self) -> str:
+        """What it waits for, empty while the server is there. Asked by another thread."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Where updates go. Opened at the position of a snapshot (None: begin anew), to which a file is cut back."""
 

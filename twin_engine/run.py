@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twin_engine.clock import NS, Clock, WallClock
 from twin_engine.engine import Engine
-from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Telling, Update, Watcher
+from twin_engine.records import Event, Idle, InputKeeper, Position, Reading, Reject, Sink, Source, Telling, Update, Waiting, Watcher
 from twin_engine.snapshot import Snapshot, read_snapshot, write_snapshot
 from twin_engine.twin import Twin
 
@@ -133,13 +133,21 @@ class Run:
     @property
     def ready(self) -> str:
         """As ``metrics.Observed``."""
-        return "" if self._turn else "the source"
+        if not self._turn:
+            return "the source"
+        if self._down():
+            return "a sink that is down"
+        return self._source.waits if isinstance(self._source, Waiting) else ""
 
     @property
     def alive(self) -> str:
         """As ``metrics.Observed``."""
         still = (self._clock.now() - self._turn) / NS
-        return f"no turn for {still:.0f} s" if self._turn and still > STUCK else ""
+        return f"no turn for {still:.0f} s" if self._turn and still > STUCK and not self._down() else ""
+
+    def _down(self) -> bool:
+        """Whether a sink is down: what it misses is kept, and when there is no more room for that the loop waits."""
+        return any(isinstance(sink, Telling) and sink.figures().get("sink_down") for sink in self._sinks)
 
     def figures(self) -> Iterator[Figure]:
         """As ``metrics.Observed``."""

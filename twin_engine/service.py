@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import streams
 from twin_engine.assets import expand
-from twin_engine.errors import InputError
+from twin_engine.errors import InputError, SinkError
 from twin_engine.loader import load
 from twin_engine.records import Sink
+from twin_engine.rehearsal import rehearse
 from twin_engine.run import Run, RunReport
 
 if TYPE_CHECKING:
@@ -29,14 +30,19 @@ def run(
     those that are taken. speed: of a recording, ``max``, ``realtime`` or ``10x``. state: folder of snapshots, rejects and what a sink
     that is down has missed, from which a run goes on. duration: seconds on the wall clock. Raises TwinError.
 
-    source_uri: an address, or a TOML file whose broker is the source and whose assets, metrics and logs count too.
+    source_uri: an address, or a TOML file whose broker is the source and whose assets, sinks, metrics and logs count too.
     """
     twin, names, config = load(name), expand(assets, assets_file), None
     if source_uri.endswith(".toml"):
         from twin_engine.config import read_config  # noqa: PLC0415 - an extra
 
         config = read_config(Path(source_uri))
+        if config.twin != name:
+            raise InputError(f"{source_uri}, key 'twin'", expected=name, found=config.twin, mend="Run that twin, or mend the file.")
         source_uri, names = config.mqtt.address(), names or expand(config.assets, config.assets_file)
+        sink_uris = [*sink_uris, *(section.to for section in config.sinks.values())]
+    if not sink_uris:
+        raise SinkError("--to", expected="a sink", found="none", mend="Write --to terminal:, or --to jsonl:events.jsonl.")
     sinks = [_sink(uri, i, tuple(twin.show), state) for i, uri in enumerate(sink_uris)]
     source = streams.open_source(source_uri, twin=twin, asset=names[0] if len(names) == 1 else None, folder=state)
     paced = streams.pace(source, speed)
@@ -55,12 +61,14 @@ def run(
 
 
 def _observe(one: Run, config: Config, around: ExitStack) -> None:
-    """Log, and let the run be looked at, as the configuration says."""
+    """Log, and let the run be looked at, as the configuration says; kernels are compiled before it begins, which is not to be stuck."""
     from twin_engine.logs import set_up  # noqa: PLC0415 - an extra
     from twin_engine.metrics import served  # noqa: PLC0415
 
     set_up(config.log.level, config.log.format)
     around.enter_context(served(one, config.metrics.host, config.metrics.port))
+    if config.metrics.port:
+        rehearse(one.engine.graph.twin)
 
 
 def _sink(uri: str, number: int, show: tuple[str, ...], state: Path | None) -> Sink:

@@ -16,7 +16,9 @@ from streams.kafka.client import Kafka
 from twin_engine.errors import InputError
 
 LARGEST = 8 << 20  # bytes of a message of outputs
-STAMPED = {"message.timestamp.type": "LogAppendTime"}  # of an input topic: the brokers' times, not the senders'
+STAMPED = {  # an input topic: the brokers' times, not the senders'; room for the largest message that a codec takes, and its headers
+    "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(2 << 20),
+}  # fmt: skip
 _LOOKS, _LOOK = 100, 0.1  # how often a topic that was made is looked for, and after how many seconds each
 _COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"}
 

@@ -27,6 +27,7 @@ class Watch:
 
     def __init__(self, kafka: Kafka, topic: str, offsets: Callable[[], Mapping[int, int]], *, patience: float = PATIENCE) -> None:
         self._kafka, self._topic, self._offsets, self._patience = kafka, topic, offsets, patience
+        self.answered = True  # by the brokers, when last asked
         self._seen: dict[int, tuple[int, int]] = {}  # partition -> offset, and the end when it was seen first
         self._since: dict[int, float] = {}  # partition -> since when it stands still
 
@@ -42,7 +43,9 @@ class Watch:
                     ends = await client.end_offsets([TopicPartition(self._topic, p) for p in offsets]) if offsets else {}
                 except KafkaFailure:
                     self._since.clear()
+                    self.answered = False
                     continue
+                self.answered = True
                 self.look(offsets, {place.partition: end for place, end in ends.items()}, time.monotonic())
         finally:
             with suppress(KafkaFailure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from streams.codecs import open_codec
 from streams.kafka.client import Kafka
 from streams.kafka.runtime import record_of
 from streams.kafka.topics import ensure
+from streams.letters import letters
 from tests.streams.mqtt_helpers import address, messages, publish, source
 from twin_engine.bridge import Bridge
 from twin_engine.errors import InputError
@@ -137,5 +139,60 @@ def test_the_broker_is_told_what_is_logged_or_what_kafka_has(
         await bridged(kafka, said[20:], 1, 1)
         records = await read(kafka, unique, 21 + again)
         assert {(r.subject, r.raw) for r in records} == set(said)
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_a_message_that_is_too_large_for_the_topic_holds_up_no_other(
+    kafka: str, mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json")
+    large = b"[" + b"1," * 2000 + b"1]"
+    said = [(f"{unique}/a/x", b"1"), (f"{unique}/b/y", large), (f"{unique}/a/x", b"2")]
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {unique: {"max.message.bytes": "3000"}}, 1)
+        heard = source(uri, tmp_path)
+        bridge = Bridge(heard, Kafka(kafka), unique, tmp_path)
+        task = asyncio.create_task(bridge.run())
+        while bridge.ready and not task.done():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(publish, mosquitto, said)
+        while heard.counts["messages"] < 3 or heard.figures()["mqtt_log_bytes"]:
+            await asyncio.sleep(0.02)
+            assert not task.done()
+        bridge.stop()
+        await asyncio.wait_for(task, 60)
+        assert {f[3] for f in bridge.figures() if f[0] == "rejects_total"} == {1}
+        records = await read(kafka, unique, 3)  # the first was sent before the large one, and once more after it
+        assert {(r.raw, r.subject) for r in records} == {said[0][::-1], said[2][::-1]}
+        assert len({r.arrival for r in records}) == 2
+        assert [(one.reason, one.subject, one.raw) for one in letters(tmp_path)] == [("too_large", f"{unique}/b/y", large)]
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_it_ends_though_messages_keep_coming(
+    kafka: str, mosquitto: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, said = address(mosquitto, f"{unique}/{{asset}}/{{channel}}", monkeypatch, codec="json"), messages(unique, 200)
+    ended = threading.Event()
+
+    def publish_on() -> None:
+        while not ended.is_set():
+            publish(mosquitto, said)
+
+    async def main() -> None:
+        bridge = Bridge(source(uri, tmp_path), Kafka(kafka), unique, tmp_path, count=1)
+        task = asyncio.create_task(bridge.run())
+        publishing = asyncio.create_task(asyncio.to_thread(publish_on))
+        try:
+            while bridge.sent < 1000 and not task.done():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+            bridge.stop()
+            await asyncio.wait_for(task, 20)
+        finally:
+            ended.set()
+            await publishing
 
     asyncio.run(asyncio.wait_for(main(), 120))

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -26,10 +27,12 @@ from streams.kafka.runtime import AiokafkaRuntime
 from streams.kafka.store import Fenced, SnapshotStore
 from streams.kafka.topics import Names, ensure
 from streams.kafka.updates import Updates
+from streams.update_codec import encode_update
 from twin_engine.delivery import Delivery
 from twin_engine.detect import Level
 from twin_engine.errors import InputError, SinkError, SnapshotError
 from twin_engine.metrics import Metrics
+from twin_engine.records import Update
 from twin_engine.testing.fakes import ListSink
 from twin_engine.twin import Twin
 from twin_engine.worker import Worker, WorkerConfig
@@ -181,6 +184,52 @@ def test_a_delivery_whose_client_falls_silent_reads_on_with_another(kafka: str, 
         await stopped(worker, working)
         ends = [update.until for update in sink.updates]
         assert ends == sorted(ends)
+
+    asyncio.run(main())
+
+
+def test_partitions_of_a_delivery_move_after_what_is_being_written(kafka: str, unique: str) -> None:
+    class Slow(ListSink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun, self.goes_on = threading.Event(), threading.Event()
+
+        def flush(self) -> Any:
+            if self.updates:
+                self.begun.set()
+                assert self.goes_on.wait(60)
+            return super().flush()
+
+    async def say(lo: int, hi: int) -> None:
+        for partition in range(2):
+            messages = [(b"", encode_update(Update("t", [], {}, {}, until=k), ())) for k in range(lo, hi)]
+            await send(kafka, unique, messages, partition)
+
+    def both(sinks: list[Any]) -> list[int]:
+        return sorted(update.until for sink in sinks for update in sink.updates)
+
+    async def main() -> None:
+        await ensure(Kafka(kafka), {unique: {}}, 2)
+        await say(0, 50)
+        sinks = [Slow(), Slow()]
+        sinks[1].goes_on.set()
+        updates = [Updates(Kafka(kafka), unique, f"{unique}.sink") for _ in sinks]
+        one, other = (Delivery(u, sink) for u, sink in zip(updates, sinks, strict=True))
+        tasks = [asyncio.create_task(one.run())]
+        await until(sinks[0].begun.is_set, tasks[0])
+        tasks.append(asyncio.create_task(other.run()))
+        await until(lambda: bool(updates[0].busy._waiters), tasks[0])  # the first is to let go of its partitions
+        sinks[0].goes_on.set()
+        await until(lambda: [len(u.mine) for u in updates] == [1, 1], tasks[1])
+        await say(50, 80)
+        await until(lambda: len(both(sinks)) >= 160, tasks[0])
+        assert all(len(sink.updates) >= 30 for sink in sinks)
+        await stopped(other, tasks[1])
+        await until(lambda: len(updates[0].mine) == 2, tasks[0])
+        await say(80, 100)
+        await until(lambda: len(both(sinks)) >= 200, tasks[0])
+        await stopped(one, tasks[0])
+        assert both(sinks) == sorted([*range(100)] * 2)
 
     asyncio.run(main())
 

@@ -22,10 +22,13 @@ from compose.credentials import Site, make
 from compose.services import KINDS, Missing, Server, start
 from compose.services.ports import free_ports
 from compose.services.programs import Program, tool
+from streams.registry import sink_at
 from tests.influx_server import Influx
 from tests.services import topics
 from tests.services.clients import Listener, consume, produce, refused, refuses_the_untrusting
 from tests.services.plugin import absent
+from tests.streams.test_mqtt_sink import update
+from twin_engine.errors import SinkError
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = yaml.safe_load((ROOT / "compose" / "docker-compose.yml").read_text())["services"]
@@ -122,6 +125,15 @@ def test_mosquitto_lets_each_do_what_it_must(place: Place) -> None:
         fleet.publish("plant/rights/x", b"1")
         assert engine.came.wait(30)
         assert engine.got == [b"1"]
+    sink = sink_at(
+        f"mqtts://engine@localhost:{place.mqtt}/plant?ca={place.root}/engine/ca.pem&password_file={place.root}/engine/mqtt_password", ()
+    )
+    sink.open(None)
+    sink.write(update(1))
+    with pytest.raises(SinkError, match="Not authorized"):  # what may not be published is not taken for delivered
+        sink.flush()
+    with pytest.raises(SinkError):
+        sink.close()
     with listener("engine", "guessed") as guesser:
         assert guesser.reason == "Not authorized"
     with Listener(f"mqtts://127.0.0.1:{place.mqtt}", "nameless", tls=place.trust) as nameless:

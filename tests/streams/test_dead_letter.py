@@ -49,3 +49,22 @@ def test_is_cut_back_and_counts_what_does_not_fit(tmp_path: Path) -> None:
     assert again.unwritten == {}
     again.close()
     assert len(letter.path.read_bytes().splitlines()) == 1
+
+
+def test_after_letters_were_taken_out_it_is_cut_back_to_a_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.jsonl"
+    letter = DeadLetter(path)
+    letter.open(None)
+    for _ in range(3):
+        letter.write(REJECT)
+    position = letter.flush()
+    letter.write(REJECT)  # after the snapshot: it is written again
+    letter.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:-3] + b'x"}\n' * 1 + lines[2] + lines[3])  # one of them is another's, and longer
+    letter.open(position)
+    letter.write(REJECT)
+    letter.close()
+    assert all(json.loads(line)["schema"] == 1 for line in path.read_bytes().splitlines() if not line.endswith(b'x"}'))
+    assert path.read_bytes().endswith(b"\n")
+    assert len(path.read_bytes().splitlines()) == 3

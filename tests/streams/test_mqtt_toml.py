@@ -24,7 +24,7 @@ from streams.uri import parse
 from tests.kafka.test_bridge import read
 from tests.streams.mqtt_helpers import address, messages, publish, source
 from twin_engine.config import read_config
-from twin_engine.errors import InputError
+from twin_engine.errors import InputError, SinkError
 from twin_engine.service import run
 
 TWIN = """
@@ -108,8 +108,14 @@ def test_run_and_bridge_read_the_broker_of_the_file(
         one.close()
     monkeypatch.delenv("MQTT_PASSWORD")
     publish(mosquitto, said)
-    report = run("room.py", str(file), ["jsonl:e.jsonl"], state=tmp_path / "run", duration=2.0)
+    with pytest.raises(InputError, match=r"key 'twin': expected host, found room\.py"):
+        run("host", str(file), ["jsonl:e.jsonl"])
+    with pytest.raises(SinkError, match="expected a sink"):
+        run("room.py", str(file), [])
+    file.write_text(file.read_text() + '[sinks.events]\nto = "jsonl:e.jsonl"\n')
+    report = run("room.py", str(file), [], state=tmp_path / "run", duration=2.0)
     assert report.samples == 60
+    assert (tmp_path / "e.jsonl").exists()
     asyncio.run(ensure(Kafka(kafka), {unique: {}}, 1))
     line = [sys.executable, "-m", "twin_engine.cli", "bridge", str(file), "--state", str(tmp_path / "bridge")]
     with subprocess.Popen(line, env=os.environ, stderr=subprocess.PIPE) as process:

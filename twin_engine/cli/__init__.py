@@ -52,8 +52,8 @@ def run(
     twin: Annotated[str, typer.Argument(metavar="TWIN", help="Name of the catalogue, package.module:attribute, or a .py file.")],
     source: Annotated[str, typer.Option("--from", metavar="URI", help="Where readings come from: sim:, host:, csv:FILE, gwosc:FILE ...")],
     sinks: Annotated[
-        list[str], typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")
-    ],
+        list[str] | None, typer.Option("--to", metavar="URI", help="Where events and series go: terminal:, jsonl:FILE ... Repeatable.")
+    ] = None,
     asset: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="The asset's name, where the source has none; t-[01-20] is 20 names. Repeatable."),
@@ -67,7 +67,7 @@ def run(
     from twin_engine.cli.report import exit_code, summary
     from twin_engine.service import run as serve
 
-    report = serve(twin, source, sinks, assets=asset or (), assets_file=assets, speed=speed, state=state, duration=duration)
+    report = serve(twin, source, sinks or (), assets=asset or (), assets_file=assets, speed=speed, state=state, duration=duration)
     print(summary(report), file=sys.stderr)
     if code := exit_code(report):
         raise typer.Exit(code)
