@@ -82,9 +82,9 @@ class Partition:
         taken.updates += self.engine.put_all(readings)
 
     def _refuse(self, rejects: Sequence[Reject], taken: Taken) -> None:
-        for reject in rejects:
-            self.engine.telemetry.rejects[reject.reason] += 1
-        taken.rejects += rejects
+        if rejects:
+            self.engine.telemetry.rejects.update([reject.reason for reject in rejects])
+            taken.rejects += rejects
 
     def _command(self, record: Record) -> Sequence[Reject]:
         """Do what a command says; one that makes no sense is a reject."""

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,7 +71,7 @@ class WorkerStats:
     updates: int = 0
     events: int = 0
     batches: int = 0
-    rejects: dict[str, int] = field(default_factory=dict[str, int])
+    rejects: Counter[str] = field(default_factory=Counter[str])
     restarts: int = 0
     fenced: int = 0
     latency: float = 0.0
@@ -326,8 +327,7 @@ class Worker:
             self.stats.events += len(update.events)
         if taken.rejects:
             await self._outputs.reject(number, taken.rejects)
-        for reject in taken.rejects:
-            self.stats.rejects[reject.reason] = self.stats.rejects.get(reject.reason, 0) + 1
+            self.stats.rejects.update([reject.reason for reject in taken.rejects])
 
     async def tick(self) -> None:
         """Save the partitions that are due; raises what outputs failed of, Stuck, and Fenced: this worker is then to join anew."""

@@ -18,7 +18,7 @@ from streams.codecs.base import LIMIT, Faults, Read, RefusedError, Samples, few,
 from streams.codecs.pattern import Pattern, Place, Topics
 from streams.codecs.when import Times
 from streams.uri import Uri
-from twin_engine.ports import Float, Int
+from twin_engine.ports import Int
 from twin_engine.records import Reading, Reason, Record, Reject, Singles
 
 OPTIONS = ("unit", "time", "value", "asset")
@@ -226,7 +226,7 @@ class Json:
         except RefusedError as error:
             faults.add(error.reason, str(error))
             return ()
-        rows: dict[str, Float] = {}
+        rows: dict[str, list[float]] = {}
         for name, value in columns:
             try:
                 rows[named(name, "channel")] = _row(value, samples)
@@ -235,7 +235,7 @@ class Json:
         if not rows or not len(times):
             return ()
         said = tuple(units.get(name, "") for name in rows)
-        values = np.array(list(rows.values()))
+        values = np.array(list(rows.values()), np.float64)
         return (Reading(asset, tuple(rows), times, values, record.position, record.arrival, said if any(said) else ()),)
 
     def _when(self, value: Any, record: Record) -> tuple[Int, int | None]:
@@ -310,8 +310,8 @@ def _fault(raw: bytes, told: str) -> tuple[Reason, str]:
     return Reason.NOT_FINITE if endless else Reason.MALFORMED, told
 
 
-def _row(value: Any, samples: int | None) -> Float:
-    """Return what one channel holds as float64 ``(sample,)``, null as NaN. samples: None for a single value. Raises RefusedError."""
+def _row(value: Any, samples: int | None) -> list[float]:
+    """Return what one channel holds, null as NaN. samples: None for a single value. Raises RefusedError."""
     if samples is None:
         value = [value]
     elif not isinstance(value, list):
@@ -320,4 +320,4 @@ def _row(value: Any, samples: int | None) -> Float:
         raise RefusedError(Reason.MALFORMED, f"{len(value)} values beside {samples} times")
     if not set(map(type, value)) <= _NUMBERS:
         raise RefusedError(Reason.MALFORMED, "not a number" if samples is None else "not all of them numbers")
-    return np.array([math.nan if v is None else v for v in value], np.float64)
+    return [math.nan if v is None else v for v in value]

@@ -82,6 +82,8 @@ class Times:
                 ns = -1
             if 0 <= ns < END:
                 return ns
+        if text[:1].isalpha():  # no form begins so; a parser takes long to find out
+            raise ValueError(f"{text[:40]!r} is not a time")
         if self._digits >= 0 and _DECIMAL.fullmatch(text):
             return self._bounded(int(Decimal(text).scaleb(self._digits).to_integral_value()), text)
         try:

@@ -32,6 +32,7 @@ class Rejects(Handed):
 
     async def put(self, partition: int, rejects: Iterable[Reject]) -> None:
         """Take rejects: their bytes, and what is said of them as headers. Raises KafkaFailure where batches can no longer be sent."""
+        batch = self._batch(partition)
         for reject in rejects:
             headers = [
                 ("reason", _json(reject.reason)), ("detail", _json(reject.detail)), ("source", _json(reject.source)),
@@ -41,8 +42,9 @@ class Rejects(Handed):
                 headers += [(name, value) for name, value in reject.headers.items() if name in KEPT]
             asset = reject.asset or ("" if SUBJECT in reject.headers else reject.subject)
             key, value = asset.encode(), reject.raw[:MOST]
-            while self._batch(partition).append(timestamp=None, key=key, value=value, headers=headers) is None:  # a new one has room
+            while batch.append(timestamp=None, key=key, value=value, headers=headers) is None:  # a new one has room
                 await self._send(partition)
+                batch = self._batch(partition)
 
     def _batch(self, partition: int) -> Any:
         batch = self._batches.get(partition)

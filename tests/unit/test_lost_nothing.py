@@ -120,6 +120,7 @@ class Log:
 
     def __init__(self, count: int) -> None:
         self.count, self.at, self.done, self.down, self.whole = count, 0, 0, 1, asyncio.Event()
+        self.busy, self.mine = asyncio.Lock(), {0}
 
     async def open(self, offsets: object) -> None: ...
 
