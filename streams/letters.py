@@ -14,7 +14,7 @@ from streams.registry import sink_at
 from streams.uri import nearest
 from twin_engine.errors import InputError, SinkError
 from twin_engine.records import Reason
-from twin_engine.snapshot import write_whole
+from twin_engine.whole import write_whole
 
 FILE = "dead_letter.jsonl"  # in the state folder of a run
 

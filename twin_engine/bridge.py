@@ -20,7 +20,7 @@ from streams.source_mqtt import MqttSource
 from twin_engine.errors import InputError
 from twin_engine.metrics import Figure
 from twin_engine.records import ARRIVAL, SUBJECT, Reason, Record, Reject
-from twin_engine.snapshot import write_whole
+from twin_engine.whole import write_whole
 
 _WAIT = 0.05  # seconds
 _RETRY = 1.0

@@ -24,7 +24,7 @@ from streams.kafka.updates import Batch, Updates
 from twin_engine.errors import SinkError
 from twin_engine.metrics import Figure
 from twin_engine.records import Position, Sink
-from twin_engine.snapshot import write_whole
+from twin_engine.whole import write_whole
 
 RETRY = 1.0  # seconds between attempts at a sink that fails
 TOLD = 60.0  # seconds between lines of the log on it

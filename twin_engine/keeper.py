@@ -19,7 +19,7 @@ import msgspec
 from twin_engine.errors import SinkError
 from twin_engine.metrics import Figure
 from twin_engine.records import InputKeeper, Position, Reading, Reject, Sink, Source, Telling
-from twin_engine.snapshot import write_whole
+from twin_engine.whole import write_whole
 
 MOST = 50_000  # readings held before they are written, due or not
 

@@ -6,7 +6,6 @@ written beside its place, fsynced and renamed, and the folder is fsynced, so a c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twin_engine.errors import SnapshotError
+from twin_engine.whole import write_whole
 
 VERSION = 2  # raised when the layout changes; another version is refused, never guessed at
 Arrays = Mapping[str, NDArray[Any]]
@@ -53,21 +53,6 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> int:
     data = pack(snapshot)
     write_whole(path, data)
     return len(data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    beside = path.with_suffix(".tmp")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_snapshot(path: Path) -> Snapshot | None:
