@@ -65,12 +65,15 @@ class Aligner:
         """Take a reading; one of an asset that is not in the fleet is counted and dropped."""
         asset = self.assets.get(reading.asset)
         if asset is None:
-            self.telemetry.drop(Reason.UNKNOWN_ASSET, reading.values.size)
-            self.telemetry.strange(f"asset {reading.asset}", reading.values.size)
+            self._stranger(reading.asset, reading.values.size)
         else:
             asset.put(reading)
             if asset.quarantined:
                 self._quarantined.add(reading.asset)
+
+    def _stranger(self, name: str, samples: int) -> None:
+        self.telemetry.drop(Reason.UNKNOWN_ASSET, samples)
+        self.telemetry.strange(f"asset {name}", samples)
 
     def put_all(self, items: Iterable[Reading | Singles]) -> None:
         """Take readings, the same as one by one."""
@@ -94,6 +97,9 @@ class Aligner:
                 self.put(reading)
             return
         routes = [self._routes.short(r.channels, r.units) for r in readings]
+        for reading in readings:
+            if reading.asset not in self.row:
+                self.put(reading)
         ends = np.cumsum([0, *(len(r.channels) for r in readings)])
         times = np.concatenate([r.times for r in readings])
         self._place(
@@ -111,12 +117,12 @@ class Aligner:
         lanes = np.array([lane for lane, _ in routes])[singles.channels]
         channels = np.array([places[0] for _, places in routes])[singles.channels]
         rows = np.array([row.get(asset, -1) for asset in singles.assets], np.int64)
+        for i in np.flatnonzero(rows < 0).tolist():
+            self._stranger(singles.assets[i], 1)
         self._place(Samples(rows, lanes, np.arange(n + 1), channels, singles.times, singles.values, singles.arrivals), singles.reading)
 
     def _place(self, samples: Samples, reading: Callable[[int], Reading]) -> None:
-        """Put samples on the grid; what is no common case goes as a reading."""
-        for i in np.flatnonzero(samples.rows < 0).tolist():
-            self.put(reading(i))
+        """Put samples of rows of the fleet on the grid; what is no common case goes as a reading."""
         which, dropped = np.flatnonzero(samples.rows >= 0), np.zeros(len(DROPPED), np.int64)
         fate = np.empty(len(which), np.int64)
         while which.size:

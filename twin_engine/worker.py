@@ -30,7 +30,7 @@ from twin_engine.snapshot import unpack
 from twin_engine.twin import Twin
 
 SNAPSHOT_SHARE = 20  # snapshots of a partition are spaced by at least so many times what the last one held the fleet up
-QUICK = 0.005  # processor seconds of a step that is not worth a thread: handing it over and back costs a third of that
+QUICK = 0.02  # processor seconds of a step that is not worth a thread: handing it over and back costs 2 ms, and much of it holds the GIL
 STUCK = 60.0  # seconds without a turn after which a worker is not alive
 RETRY = 1.0  # seconds between attempts when the cluster does not answer
 YOUNG = 50_000  # objects more than before at which the collector looks: records come and go by thousands, and none is in a cycle

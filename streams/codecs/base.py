@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -27,11 +28,17 @@ Read: TypeAlias = Callable[[bytes, Record], Sequence[Reading | Reject]]  # as ``
 
 
 class RefusedError(Exception):
-    """A message, or one metric of it, that is not what it should be."""
+    """A message, or one metric of it, that is not what it should be: a reason and a detail. Many may be made: it has no ``__init__``."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+    args: tuple[Reason, str]
+
+    @property
+    def reason(self) -> Reason:
+        """Why."""
+        return self.args[0]
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 class Format(Protocol):
@@ -152,26 +159,29 @@ class Faults:
     """Metrics of one message that were refused, gathered so that a message gives at most one Reject for each reason."""
 
     def __init__(self) -> None:
-        self._details: dict[Reason, list[str]] = {}
-        self._counts: dict[Reason, int] = {}
-        self._raws: dict[Reason, list[bytes]] = {}
+        self._found: dict[Reason, tuple[list[str], list[bytes]]] = {}  # details and parts
+        self._more: Counter[Reason] | None = None  # faults that are not told
 
     def add(self, reason: Reason, detail: str, raw: bytes | None = None) -> None:
         """Take a fault. raw: the part of the message that it concerns, where it stands alone (a line)."""
-        count = self._counts[reason] = self._counts.get(reason, 0) + 1
-        if count <= _NAMED:
-            self._details.setdefault(reason, []).append(detail[:_LONGEST_DETAIL])
-        raws = self._raws.setdefault(reason, []) if raw is not None else []
+        found = self._found.get(reason)
+        if found is None:
+            self._found[reason] = [detail[:_LONGEST_DETAIL]], [] if raw is None else [raw]
+            return
+        details, raws = found
+        if len(details) < _NAMED:
+            details.append(detail[:_LONGEST_DETAIL])
+        else:
+            self._more = self._more or Counter()
+            self._more[reason] += 1
         if raw is not None and raws[-1:] != [raw]:
             raws.append(raw)
 
     def rejects(self, record: Record) -> list[Reject]:
         """Return them, with the whole message, or with the parts where those stand alone."""
         found: list[Reject] = []
-        for reason, details in self._details.items():
-            count = self._counts[reason]
-            more = f" (and {count - _NAMED} more)" if count > _NAMED else ""
-            raws = self._raws.get(reason)
+        for reason, (details, raws) in self._found.items():
+            more = f" (and {self._more[reason]} more)" if self._more and self._more[reason] else ""
             detail = "; ".join(details)[: _LONGEST_DETAIL - len(more)] + more
             found.append(refusal(record, reason, detail, b"\n".join(raws) if raws else None))
         return found

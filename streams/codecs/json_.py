@@ -236,9 +236,11 @@ class Json:
             return ()
         said = tuple(units.get(name, "") for name in rows)
         values = np.array(list(rows.values()), np.float64)
-        return (Reading(asset, tuple(rows), times, values, record.position, record.arrival, said if any(said) else ()),)
+        return (
+            Reading(asset, tuple(rows), np.asarray(times, np.int64), values, record.position, record.arrival, said if any(said) else ()),
+        )
 
-    def _when(self, value: Any, record: Record) -> tuple[Int, int | None]:
+    def _when(self, value: Any, record: Record) -> tuple[Int | list[int], int | None]:
         """Return times, and how many samples an array has that goes with them (None: values are single). Raises RefusedError."""
         try:
             if isinstance(value, list):
@@ -249,7 +251,7 @@ class Json:
             raise RefusedError(Reason.MALFORMED, str(error)) from None
         if ns <= 0:
             raise RefusedError(Reason.MALFORMED, _TIMELESS)
-        return np.array([ns], np.int64), None
+        return [ns], None
 
     def _columns(self, entry: Mapping[str, Any], channel: str) -> tuple[Iterable[tuple[str, Any]], Mapping[str, str]]:
         """Return the channels of an object with what they hold, and their units; raises RefusedError."""

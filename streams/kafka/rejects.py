@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from streams.kafka.client import Handed
-from twin_engine.records import ARRIVAL, COMMAND, SUBJECT, Reject
+from twin_engine.records import ARRIVAL, COMMAND, SUBJECT, Reason, Reject
 
 KEPT = (SUBJECT, ARRIVAL, COMMAND)  # headers without which a record means something else
 MOST = 1 << 20  # bytes of a dead letter; of a longer one the beginning
 LINGER = 0.25  # seconds that a batch may wait for more
 _json = msgspec.json.Encoder().encode
+_REASONS = {reason: _json(reason) for reason in Reason}
 
 
 class Rejects(Handed):
@@ -32,10 +33,12 @@ class Rejects(Handed):
 
     async def put(self, partition: int, rejects: Iterable[Reject]) -> None:
         """Take rejects: their bytes, and what is said of them as headers. Raises KafkaFailure where batches can no longer be sent."""
-        batch = self._batch(partition)
+        batch, source, said = self._batch(partition), "", b'""'
         for reject in rejects:
+            if reject.source != source:  # most are of one
+                source, said = reject.source, _json(reject.source)
             headers = [
-                ("reason", _json(reject.reason)), ("detail", _json(reject.detail)), ("source", _json(reject.source)),
+                ("reason", _REASONS[reject.reason]), ("detail", _json(reject.detail)), ("source", said),
                 ("position", _json(reject.position)), ("size", b"%d" % len(reject.raw)),
             ]  # fmt: skip
             if reject.headers:
