@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 import msgspec
 
+from streams.uri import nearest
 from twin_engine.clock import Clock, WallClock, iso
-from twin_engine.errors import SinkError
-from twin_engine.records import Position, Reject
+from twin_engine.errors import InputError, SinkError
+from twin_engine.records import Position, Reason, Reject
 
+FILE = "dead_letter.jsonl"  # in the state folder of a run, or of a bridge
 SCHEMA = 1
 _CAP = 64 << 20
 
@@ -88,6 +90,13 @@ class DeadLetter:
             self.flush()
             self._file.close()
             self._file = None
+
+
+def known(reason: str) -> None:
+    """Raise InputError unless a reason is one, or none."""
+    if reason and reason not in set(Reason):
+        mend = nearest(reason, [one.value for one in Reason])
+        raise InputError("--reason", expected="a reason", found=reason, mend=mend)
 
 
 def _line_end(file: BinaryIO, offset: int) -> int:

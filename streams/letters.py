@@ -10,13 +10,10 @@ from typing import Any
 
 import msgspec
 
+from streams.dead_letter import FILE, known
 from streams.registry import sink_at
-from streams.uri import nearest
 from twin_engine.errors import InputError, SinkError
-from twin_engine.records import Reason
 from twin_engine.whole import write_whole
-
-FILE = "dead_letter.jsonl"  # in the state folder of a run
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -43,8 +40,7 @@ def letters(place: Path, *, reason: str = "", to: str = "", discard: bool = Fals
     file, as all do with ``discard``. Raises InputError where the file is none or is written to, SinkError where nothing can be sent.
     """
     path = place / FILE if place.is_dir() else place
-    if reason and reason not in set(Reason):
-        raise InputError("--reason", expected="a reason", found=reason, mend=nearest(reason, [one.value for one in Reason]))
+    known(reason)
     if not to and not discard:
         return [letter for _, letter in _read(path) if reason in {"", letter.reason}]
     try:

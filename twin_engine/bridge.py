@@ -12,10 +12,9 @@ import msgspec
 from aiokafka import AIOKafkaProducer  # pyright: ignore[reportMissingTypeStubs]
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError  # pyright: ignore[reportMissingTypeStubs]
 
-from streams.dead_letter import DeadLetter
+from streams.dead_letter import FILE, DeadLetter
 from streams.kafka.client import LEAVING, Kafka, KafkaFailure, within
 from streams.kafka.topics import STAMPED, ensure, partitions
-from streams.letters import FILE
 from streams.source_mqtt import MqttSource
 from twin_engine.errors import InputError
 from twin_engine.metrics import Figure

@@ -120,19 +120,19 @@ class Delivery:
                 self._position = await self._in_thread(self._write, batch)
             except SinkError as error:
                 log.warning("the sink fails, what it misses stays in Kafka: %s", error)
-                failed = True
             else:
-                failed = False
                 mine = self._updates.mine | set(batch.offsets)
                 self._offsets = {p: offset for p, offset in (self._offsets | batch.offsets).items() if p in mine}
                 self._keep()
                 await self._updates.commit(batch.offsets)
-        if failed:
-            self.stats.failures += 1
-            self._waits = "the sink is down"
-            await self._again()
-            self._waits = ""
-            return
+                self._count(batch)
+                return
+        self.stats.failures += 1
+        self._waits = "the sink is down"
+        await self._again()
+        self._waits = ""
+
+    def _count(self, batch: Batch) -> None:
         self.stats.updates += len(batch.updates)
         self.stats.events += sum(len(update.events) for update in batch.updates)
         if batch.updates:

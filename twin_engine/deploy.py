@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import streams
 from streams.context import Context
+from streams.dead_letter import known
 from streams.kafka.address import Topic
 from streams.kafka.dead import Dead, dead_letters, settle
 from streams.kafka.migrate import grow, read_all, write_all
@@ -19,7 +20,6 @@ from streams.kafka.outputs import send_command
 from streams.kafka.source import KafkaSource
 from streams.kafka.topics import STAMPED, Names, ensure, partition_of, partitions
 from streams.kafka.updates import Updates
-from streams.uri import nearest
 from twin_engine.assets import expand
 from twin_engine.config import Config, read_config
 from twin_engine.delivery import Delivery
@@ -28,7 +28,7 @@ from twin_engine.keeper import Keeper
 from twin_engine.loader import load
 from twin_engine.logs import set_up
 from twin_engine.metrics import Observed, served
-from twin_engine.records import Command, Reason
+from twin_engine.records import Command
 from twin_engine.regroup import regroup
 from twin_engine.snapshot import Snapshot, pack, unpack
 from twin_engine.twin import Twin
@@ -195,8 +195,7 @@ def dead(path: Path, *, reason: str = "", send: bool = False, discard: bool = Fa
     config = read_config(path)
     names, kafka = Names(config.app, load(config.twin).name), config.kafka.cluster()
     topic, group = names.of("dead"), f"{config.app}.dead"
-    if reason and reason not in set(Reason):
-        raise InputError("--reason", expected="a reason", found=reason, mend=nearest(reason, [one.value for one in Reason]))
+    known(reason)
     if send and discard:
         raise InputError("--send and --discard", expected="one of them", found="both", mend="Send what is mended, then discard the rest.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streams
+from streams.dead_letter import FILE
 from twin_engine.assets import expand
 from twin_engine.errors import InputError, SinkError
 from twin_engine.loader import load
@@ -48,7 +49,7 @@ def run(
     paced = streams.pace(source, speed)
     if names and not source.live:
         _check_assets(source_uri, source, names)
-    dead = streams.DeadLetter(state / "dead_letter.jsonl") if state else None
+    dead = streams.DeadLetter(state / FILE) if state else None
     one = Run(twin, paced, sinks, assets=names or source.assets, state_dir=state, dead_letter=dead, duration=duration)
     with ExitStack() as around:
         if config:

@@ -70,6 +70,16 @@ def samples(lo: int, hi: int) -> list[tuple[bytes, bytes]]:
     return [(b"a", json.dumps({"ts": T0 + k / 2, "value": float(k % 5)}).encode()) for k in range(lo, hi)]
 
 
+async def at_work(kafka: str, unique: str) -> tuple[Worker, asyncio.Task[None]]:
+    """Return a worker, and its task, that has taken a hundred samples."""
+    await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
+    worker = worker_of(kafka, unique)
+    working = asyncio.create_task(worker.run())
+    await send(kafka, f"{unique}.in", samples(0, 100))
+    await until(lambda: worker.stats.records == 100, working)
+    return worker, working
+
+
 async def stopped(worker: Worker | Delivery, task: asyncio.Task[None]) -> None:
     worker.stop()
     await asyncio.wait_for(task, 60)
@@ -137,11 +147,7 @@ def test_a_sink_that_is_down_is_waited_for_and_then_gets_everything_in_order(kaf
             return super().flush()
 
     async def main() -> None:
-        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
-        worker = worker_of(kafka, unique)
-        working = asyncio.create_task(worker.run())
-        await send(kafka, f"{unique}.in", samples(0, 100))
-        await until(lambda: worker.stats.records == 100, working)
+        worker, working = await at_work(kafka, unique)
         sink = Flaky()
         updates = Updates(Kafka(kafka), Names(unique, "one").of("updates"), f"{unique}.sink")
         delivery = Delivery(updates, sink, state=tmp_path / "position.json", retry=0.05)
@@ -164,11 +170,7 @@ def test_a_delivery_whose_client_falls_silent_reads_on_with_another(kafka: str, 
         return {}
 
     async def main() -> None:
-        await ensure(Kafka(kafka), {f"{unique}.in": {}}, 1)
-        worker = worker_of(kafka, unique)
-        working = asyncio.create_task(worker.run())
-        await send(kafka, f"{unique}.in", samples(0, 100))
-        await until(lambda: worker.stats.records == 100, working)
+        worker, working = await at_work(kafka, unique)
         updates, sink = Updates(Kafka(kafka), Names(unique, "one").of("updates"), f"{unique}.sink", patience=0.6), ListSink()
         delivery = Delivery(updates, sink, retry=0.05)
         task = asyncio.create_task(delivery.run())

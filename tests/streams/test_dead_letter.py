@@ -6,7 +6,8 @@ import base64
 import json
 from pathlib import Path
 
-from streams.dead_letter import DeadLetter
+from streams.dead_letter import FILE, DeadLetter
+from streams.letters import letters
 from twin_engine.records import Reason, Reject
 
 REJECT = Reject(Reason.NOT_UTF8, "invalid start byte", "csv:a.csv", b"1,\xff", position={"offset": 7}, asset="a")
@@ -52,19 +53,22 @@ def test_is_cut_back_and_counts_what_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_after_letters_were_taken_out_it_is_cut_back_to_a_whole_line(tmp_path: Path) -> None:
-    path = tmp_path / "rejects.jsonl"
-    letter = DeadLetter(path)
-    letter.open(None)
-    for _ in range(3):
-        letter.write(REJECT)
-    position = letter.flush()
-    letter.write(REJECT)  # after the snapshot: it is written again
-    letter.close()
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + lines[1][:-3] + b'x"}\n' * 1 + lines[2] + lines[3])  # one of them is another's, and longer
-    letter.open(position)
-    letter.write(REJECT)
-    letter.close()
-    assert all(json.loads(line)["schema"] == 1 for line in path.read_bytes().splitlines() if not line.endswith(b'x"}'))
-    assert path.read_bytes().endswith(b"\n")
-    assert len(path.read_bytes().splitlines()) == 3
+    short, long = (Reject(Reason.MALFORMED, detail, "mqtt://h/x", b"{") for detail in ("a", "a" * 50))
+    dead = DeadLetter(tmp_path / FILE)
+    dead.open(None)
+    for one in (short, long, short):
+        dead.write(one)
+    position = dead.flush()
+    for _ in range(6):  # after the snapshot: they come again
+        dead.write(REJECT)
+    dead.close()
+    lines = dead.path.read_bytes().splitlines(keepends=True)
+    assert len(letters(tmp_path, reason="malformed", discard=True)) == 3
+    assert 0 < position["offset"] < 6 * len(lines[3])
+    assert position["offset"] % len(lines[3])  # within a line of what is left
+    dead.open(position)
+    dead.write(short)
+    dead.close()
+    left = letters(tmp_path)  # each line can be read
+    assert [one.detail for one in left][-1] == "a"
+    assert {one.detail for one in left[:-1]} <= {REJECT.detail}
